@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A word in the recording that one thread writes while others, perhaps in other processes, read it.
+//
+// Cost: what a plain load or store costs; on x86-64 no access here emits a locked instruction or a
+// fence. A `Cell` is plain memory, so a recording can be copied with pread(2) and looked at through
+// the same structs.
+#pragma once
+
+#include <type_traits>
+
+namespace loopscope::recording {
+
+template <typename T>
+struct Cell {
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
+
+  T raw;
+
+  T load() const noexcept { return __atomic_load_n(&raw, __ATOMIC_RELAXED); }
+  T load_acquire() const noexcept { return __atomic_load_n(&raw, __ATOMIC_ACQUIRE); }
+  void store(T value) noexcept { __atomic_store_n(&raw, value, __ATOMIC_RELAXED); }
+  void store_release(T value) noexcept { __atomic_store_n(&raw, value, __ATOMIC_RELEASE); }
+
+  /// Single writer only: a load and a store, not an atomic read-modify-write.
+  void add(T amount) noexcept { store(static_cast<T>(load() + amount)); }
+};
+
+static_assert(sizeof(Cell<unsigned long long>) == 8);
+
+}  // namespace loopscope::recording

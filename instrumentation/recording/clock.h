@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The time of a loop: nanoseconds of CLOCK_MONOTONIC, read through the TSC where that is sound.
+//
+// Each `Clock` belongs to one thread at a time and keeps its own anchor, a pair (TSC,
+// CLOCK_MONOTONIC). It is renewed four times a second, so that neither a coarse first calibration
+// nor NTP slewing (up to 500 ppm) can build up: between two anchors the error stays below 1 µs in
+// the first seconds and below 100 ns later. For the first 10 ms of its life, and always where the
+// TSC is not invariant, a Clock reads clock_gettime(2): a short process never pays for a
+// calibration.
+//
+// Cost: TSC 8–10 ns, clock_gettime 18–25 ns. `now()` never runs backwards for one Clock.
+#pragma once
+
+#include <cstdint>
+
+namespace loopscope::recording {
+
+enum class ClockKind : std::uint32_t { kMonotonic = 0, kTsc = 1 };
+
+/// What this machine allows: the TSC if the CPU says it is invariant and the kernel itself keeps
+/// time by it (its clocksource is tsc or kvm-clock). `LOOPSCOPE_CLOCK=monotonic` forbids it.
+ClockKind choose_clock() noexcept;
+
+/// CLOCK_MONOTONIC and CLOCK_REALTIME in nanoseconds.
+std::uint64_t monotonic_ns() noexcept;
+std::uint64_t realtime_ns() noexcept;
+
+class Clock {
+ public:
+  explicit Clock(ClockKind kind) noexcept;
+
+  /// Nanoseconds of CLOCK_MONOTONIC.
+  std::uint64_t now() noexcept {
+#if defined(__x86_64__)
+    const std::uint64_t elapsed = __builtin_ia32_rdtsc() - anchor_ticks_;
+    // An anchor in use is at most kRenewal old, so the product below stays under 2^64.
+    if (elapsed < valid_ticks_) [[likely]] {
+      return anchor_ns_ + ((elapsed * ns_per_tick_) >> 32);
+    }
+#endif
+    return renew();
+  }
+
+  ClockKind kind() const noexcept { return kind_; }
+
+ private:
+  std::uint64_t renew() noexcept;
+
+  std::uint64_t anchor_ticks_ = 0;
+  std::uint64_t anchor_ns_ = 0;
+  std::uint64_t ns_per_tick_ = 0;  // 32.32 fixed point
+  std::uint64_t valid_ticks_ = 0;  // 0: no usable anchor, every call goes to renew()
+  std::uint64_t sync_ticks_ = 0;   // the pair the next rate is measured from
+  std::uint64_t sync_ns_ = 0;
+  std::uint64_t last_slow_ns_ = 0;
+  ClockKind kind_;
+};
+
+}  // namespace loopscope::recording

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The recording as it lies in memory and in the file. docs/recording-format.md tells it in words
+// and pictures.
+//
+//   offset 0            Header          identity, directory of the parts, drop counters
+//   loops_offset        LoopEntry[]     where each loop's block is
+//   fds_offset          FdSlot[]        one per descriptor number, sparse: pages are reserved as
+//   numbers are used heap_offset         blocks          LoopBlock, WatcherBlock; handed out
+//   upwards, never returned
+//
+// Every struct has a fixed size and explicit padding; offsets are from the start of the file. All
+// integers are in the writer's byte order (a reader on another architecture sees a wrong magic and
+// refuses).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "instrumentation/recording/cell.h"
+#include "instrumentation/recording/histogram.h"
+
+namespace loopscope::recording {
+
+inline constexpr std::uint64_t kMagic = 0x00504353504f4f4cull;  // "LOOPSCP\0"
+/// Raised with every change of layout or meaning. A reader accepts exactly the versions it knows.
+inline constexpr std::uint32_t kVersion = 1;
+
+enum class SourceKind : std::uint32_t { kLibrary = 1, kProbe = 2, kKernel = 3 };
+enum class ProcessState : std::uint32_t { kRunning = 1, kExited = 2 };
+enum class Phase : std::uint32_t { kOutside = 0, kDispatching = 1, kPolling = 2 };
+
+/// How a wait call ended.
+enum class WaitResult : std::uint32_t { kEvents = 0, kTimeout = 1, kInterrupted = 2, kError = 3 };
+
+/// libev's kinds of watcher, plus what other libraries may add later. Appended to, never
+/// renumbered.
+enum class WatcherKind : std::uint32_t {
+  kIo = 1,
+  kTimer,
+  kPeriodic,
+  kSignal,
+  kChild,
+  kStat,
+  kIdle,
+  kPrepare,
+  kCheck,
+  kFork,
+  kAsync,
+  kEmbed,
+  kCleanup,
+};
+
+/// What is dropped when a table is full or memory cannot be had: counted per kind, shown
+/// everywhere.
+enum class DropKind : std::uint32_t { kLoops = 0, kWatchers, kTurns, kFds, kCount = 8 };
+
+inline constexpr std::int64_t kTimeoutInfinite = -1;
+inline constexpr std::int64_t kTimeoutUnknown = -2;
+inline constexpr std::int32_t kReadyUnknown = -1;
+/// In LoopHot::current_result, beside the WaitResult: the call returned as many events as it was
+/// allowed to.
+inline constexpr std::uint16_t kSaturatedBit = 0x100;
+
+inline constexpr std::size_t kCommandBytes = 64;
+inline constexpr std::size_t kArgvBytes = 2048;
+inline constexpr std::size_t kNameBytes = 64;
+inline constexpr std::uint32_t kMaxLoops = 1024;
+inline constexpr std::uint32_t kMaxWatchers = 512;  // names per loop
+inline constexpr std::uint32_t kDefaultRingTurns = 4096;
+
+struct alignas(64) Header {
+  std::uint64_t magic;  // written last at creation: a file without it is not ready
+  std::uint32_t version;
+  std::uint32_t header_bytes;
+  std::uint64_t file_bytes;
+  SourceKind source;
+  std::int32_t pid;
+  std::int32_t parent_pid;
+  std::uint32_t uid;
+  std::uint64_t
+      start_ticks;  // /proc/PID/stat field 22: with pid, says whether the process still lives
+  std::uint64_t started_monotonic_ns;
+  std::uint64_t started_realtime_ns;
+  std::uint32_t clock;        // ClockKind
+  Cell<std::uint32_t> state;  // ProcessState
+  Cell<std::int32_t> exit_status;
+  Cell<std::uint32_t> exit_status_known;
+  Cell<std::uint64_t> ended_realtime_ns;
+  char boot_id[40];
+  char command[kCommandBytes];
+  std::uint32_t argv_bytes;  // NUL-separated, as /proc/PID/cmdline
+  std::uint32_t argv_truncated;
+  char argv[kArgvBytes];
+
+  std::uint64_t loops_offset;
+  std::uint64_t fds_offset;
+  std::uint64_t fd_slots;
+  std::uint64_t heap_offset;
+  Cell<std::uint64_t> heap_used;  // bytes from heap_offset
+  Cell<std::uint32_t> loop_count;
+  Cell<std::uint32_t>
+      recording_failed;  // errno of the first reservation that failed later on, 0: none
+  Cell<std::uint64_t> dropped[static_cast<std::size_t>(DropKind::kCount)];
+};
+
+struct alignas(16) LoopEntry {
+  Cell<std::uint64_t> block_offset;  // 0: not yet; published with release
+  Cell<std::uint64_t> generation;    // raised when an ended loop's block is given to a new loop
+};
+
+/// One descriptor number. The probe will fill more of it; the library notes where a number is
+/// registered.
+struct alignas(64) FdSlot {
+  Cell<std::uint32_t> generation;
+  Cell<std::int32_t> registered_epoll_fd;  // epoll fd + 1; 0: in no epoll set
+  Cell<std::uint32_t> registered_events;
+  std::uint32_t reserved[13];
+};
+
+struct HistogramTotals {
+  Cell<std::uint64_t> sum;
+  Cell<std::uint64_t> min;  // meaningless while the histogram is empty
+  Cell<std::uint64_t> max;
+};
+
+/// One finished turn: the wait that began it, then its busy part.
+struct alignas(64) TurnRecord {
+  Cell<std::uint64_t> turn;   // 1, 2, 3 …; written last
+  Cell<std::uint64_t> at_ns;  // CLOCK_MONOTONIC at the wait's return
+  Cell<std::uint64_t> poll_ns;
+  Cell<std::uint64_t> busy_ns;
+  Cell<std::int64_t> timeout_ns;
+  Cell<std::uint64_t> watcher_ns;  // longest named callback in it
+  Cell<std::int32_t> ready;
+  Cell<std::uint16_t> watcher;  // index + 1; 0: none
+  Cell<std::uint16_t> result;   // WaitResult
+};
+
+/// What changes with every turn, on as few cache lines as possible.
+///
+/// `sequence` is odd while the writer is inside. Writer: store odd; release fence; the data; store
+/// even with release. Reader: load even with acquire (A); the data; acquire fence; load again (B).
+/// The writer's last store (R1) happens before a load A that sees it, so a copy with A = B holds no
+/// later and no earlier values. A reader that keeps losing falls back to copying piece by piece and
+/// says by how many turns the pieces may differ.
+struct alignas(64) LoopHot {
+  Cell<std::uint64_t> sequence;
+  Cell<Phase> phase;
+  Cell<std::uint32_t> running_watcher;  // index + 1 of the callback running now; 0: none
+  Cell<std::uint64_t> phase_since_ns;
+  Cell<std::uint64_t> watcher_since_ns;
+  Cell<std::uint64_t> turns;  // finished ones: the ring's head
+  // The turn in progress; counted by a reader while turn_open.
+  Cell<std::uint64_t> current_poll_ns;
+  Cell<std::int64_t> current_timeout_ns;
+  Cell<std::int32_t> current_ready;
+  Cell<std::uint16_t> current_result;
+  Cell<std::uint16_t> turn_open;
+
+  // Finished turns only, like everything below. Returns with events = turns - timeouts -
+  // interrupted - errors.
+  Cell<std::uint64_t> nonblocking;
+  Cell<std::uint64_t> timeouts;
+  Cell<std::uint64_t> interrupted;
+  Cell<std::uint64_t> errors;
+  Cell<std::uint64_t> saturated;
+  Cell<std::uint64_t> ready_unknown;  // turns whose number of ready events could not be seen
+  Cell<std::uint64_t> stalls;
+  Cell<std::uint64_t>
+      spins;  // turns that polled with timeout 0, got nothing and ran no named callback
+  Cell<std::uint64_t> backend_rebuilds;  // libev threw its epoll set away without a fork
+  Cell<std::uint64_t> outside_ns;
+
+  HistogramTotals poll_wait;
+  HistogramTotals busy;
+  HistogramTotals ready;
+  HistogramTotals poll_delay;
+  HistogramTotals timer_lag;
+};
+
+struct alignas(64) LoopBlock {
+  LoopHot hot;
+
+  // Written when the loop is made or its nature changes, outside `sequence`; each field by itself.
+  char name[kNameBytes];
+  char backend[16];
+  Cell<std::uint32_t> ended;
+  Cell<std::int32_t> thread_id;
+  Cell<std::int32_t> epoll_fd;          // -1: none or not known yet
+  Cell<std::uint32_t> used_after_fork;  // run in a forked child without ev_loop_fork
+  Cell<std::uint64_t> stall_threshold_ns;
+  Cell<std::uint64_t> started_monotonic_ns;
+  std::uint32_t ring_turns;  // a power of two
+  Cell<std::uint32_t> watcher_count;
+  std::uint64_t ring_offset;  // TurnRecord[ring_turns]
+  Cell<std::uint64_t> watcher_offsets[kMaxWatchers];
+
+  Cell<std::uint64_t> poll_wait_buckets[kTimeBuckets];
+  Cell<std::uint64_t> busy_buckets[kTimeBuckets];
+  Cell<std::uint64_t> poll_delay_buckets[kTimeBuckets];
+  Cell<std::uint64_t> timer_lag_buckets[kTimeBuckets];
+  Cell<std::uint64_t> ready_buckets[kCountBuckets];
+};
+
+/// All watchers of one name and kind in a loop. `sequence` as in LoopHot.
+struct alignas(64) WatcherBlock {
+  Cell<std::uint64_t> sequence;
+  HistogramTotals callback;
+  HistogramTotals lag;
+  Cell<std::int32_t> active;  // watchers of this name that are started
+  Cell<std::int32_t> fd;      // of the one started last; -1: none
+
+  char name[kNameBytes];
+  WatcherKind kind;
+  std::uint32_t has_lag;
+  std::uint64_t lag_offset;  // buckets of the lag histogram; 0 if !has_lag
+  Cell<std::uint64_t> callback_buckets[kTimeBuckets];
+};
+
+inline constexpr std::size_t kLagBucketsBytes = sizeof(Cell<std::uint64_t>) * kTimeBuckets;
+
+static_assert(sizeof(TurnRecord) == 64);
+static_assert(sizeof(FdSlot) == 64);
+static_assert(sizeof(LoopEntry) == 16);
+static_assert(offsetof(LoopHot, nonblocking) == 64);
+static_assert(sizeof(Header) % 64 == 0 && sizeof(Header) <= 4096);
+static_assert(std::is_trivially_copyable_v<Header> && std::is_trivially_copyable_v<LoopBlock> &&
+              std::is_trivially_copyable_v<WatcherBlock>);
+
+}  // namespace loopscope::recording

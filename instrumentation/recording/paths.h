@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names of recordings, shared by the side that writes them (inside observed programs: nothing of
+// libstdc++) and the readers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace loopscope::recording {
+
+inline constexpr char kFileSuffix[] = ".loopscope";
+inline constexpr unsigned kMaxImages = 1000;
+
+/// DIRECTORY/PID-STARTTICKS-IMAGE.loopscope. (PID, STARTTICKS) is unique while the machine runs;
+/// IMAGE counts the programs the process has become by exec(3). False if it does not fit.
+bool recording_path(char* to, std::size_t size, const char* directory, std::int32_t pid,
+                    std::uint64_t start_ticks, unsigned image) noexcept;
+
+/// $LOOPSCOPE_DIR, else $XDG_RUNTIME_DIR/loopscope, else /dev/shm/loopscope-UID. False if it does
+/// not fit. Both variables are ignored in a setuid program (secure_getenv(3)).
+bool default_directory(char* to, std::size_t size) noexcept;
+
+/// Removes the oldest recordings of processes that are gone when there are more than `keep`. Best
+/// effort, at most four a call.
+void prune_directory(const char* directory, std::size_t keep) noexcept;
+
+/// How many recordings of ended processes are kept.
+inline constexpr std::size_t kKeptRecordings = 32;
+
+/// Field 22 of /proc/PID/stat (clock ticks after boot); 0 if there is no such process or it is a
+/// zombie.
+std::uint64_t read_start_ticks(std::int32_t pid) noexcept;
+
+}  // namespace loopscope::recording

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/recording/region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/paths.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace loopscope::recording {
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kHeaderArea = 4096;
+constexpr std::uint64_t kMaxFdSlots = 1u << 20;
+// Address space, not memory: halved until the host's limits (RLIMIT_AS, RLIMIT_FSIZE) allow it.
+constexpr std::uint64_t kLargestHeap = 128ull << 20;
+constexpr std::uint64_t kSmallestHeap = 1ull << 20;
+
+constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t to) {
+  return (value + to - 1) / to * to;
+}
+/// Header and directory of loops: reserved at creation.
+constexpr std::uint64_t kFirstPart = round_up(kHeaderArea + kMaxLoops * sizeof(LoopEntry), kPage);
+
+[[gnu::format(printf, 2, 3)]] void explain(Region& region, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(region.error, sizeof region.error, format, arguments);
+  va_end(arguments);
+}
+
+/// Reads a small file; returns the number of bytes, 0 on error.
+std::size_t read_file(const char* path, char* to, std::size_t size) {
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  std::size_t used = 0;
+  while (used < size) {
+    const ssize_t got = read(fd, to + used, size - used);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    used += static_cast<std::size_t>(got);
+  }
+  close(fd);
+  return used;
+}
+
+void describe_process(Header& header) {
+  char arguments[kArgvBytes + 1];
+  const std::size_t size = read_file("/proc/self/cmdline", arguments, sizeof arguments);
+  header.argv_truncated = size > kArgvBytes ? 1 : 0;
+  header.argv_bytes = static_cast<std::uint32_t>(size > kArgvBytes ? kArgvBytes : size);
+  memcpy(header.argv, arguments, header.argv_bytes);
+  header.argv[kArgvBytes - 1] = '\0';
+
+  // argv[0], not /proc/self/exe (redis-server's names redis-check-rdb) and not comm (a thread may
+  // have renamed itself).
+  const char* name = header.argv;
+  const char* slash = strrchr(name, '/');
+  if (slash != nullptr) name = slash + 1;
+  memcpy(header.command, name, strnlen(name, sizeof header.command - 1));
+
+  read_file("/proc/sys/kernel/random/boot_id", header.boot_id, sizeof header.boot_id - 1);
+  for (char& c : header.boot_id) {
+    if (c == '\n') c = '\0';
+  }
+}
+
+/// The directory, made if need be; refuses one that others could write to or that is not a
+/// directory at all.
+bool usable_directory(Region& region, const char* path) {
+  if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+    explain(region,
+            "cannot make the directory %s: %s; set LOOPSCOPE_DIR to a directory you can write to",
+            path, strerror(errno));
+    return false;
+  }
+  struct stat status {};
+  if (lstat(path, &status) != 0 || !S_ISDIR(status.st_mode)) {
+    explain(region, "%s is not a directory; remove it or set LOOPSCOPE_DIR", path);
+    return false;
+  }
+  if (status.st_uid != geteuid() || (status.st_mode & 0077) != 0) {
+    explain(region,
+            "%s must belong to you and be closed to others (chmod 700), or set LOOPSCOPE_DIR",
+            path);
+    return false;
+  }
+  return true;
+}
+
+void lay_out(Region& region, unsigned char* base, std::uint64_t fd_slots, std::uint64_t bytes) {
+  region.base = base;
+  region.bytes = bytes;
+  Header& header = *region.header();
+  header.loops_offset = kHeaderArea;
+  header.fds_offset = kFirstPart;
+  header.fd_slots = fd_slots;
+  header.heap_offset = header.fds_offset + round_up(fd_slots * sizeof(FdSlot), kPage);
+  header.file_bytes = bytes;
+}
+
+/// Maps a file of `bytes` at `path` with its first part reserved.
+unsigned char* map_file(Region& region, const char* path, std::uint64_t bytes,
+                        std::uint64_t reserved) {
+  const int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    explain(region, "cannot create %s: %s%s", path, strerror(errno),
+            errno == ENOSPC ? "; free some space there or set LOOPSCOPE_DIR"
+                            : "; set LOOPSCOPE_DIR to a directory you can write to");
+    return nullptr;
+  }
+  unsigned char* base = nullptr;
+  if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
+    explain(region, "cannot size %s to %llu bytes: %s", path,
+            static_cast<unsigned long long>(bytes), strerror(errno));
+  } else if (const int failure = posix_fallocate(fd, 0, static_cast<off_t>(reserved));
+             failure != 0) {
+    explain(region, "cannot reserve space for %s: %s; free some space there or set LOOPSCOPE_DIR",
+            path, strerror(failure));
+  } else {
+    void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (mapped == MAP_FAILED) {
+      explain(region, "cannot map %s: %s", path, strerror(errno));
+    } else {
+      base = static_cast<unsigned char*>(mapped);
+    }
+  }
+  // The mapping keeps the file; the observed program sees no descriptor of ours.
+  close(fd);
+  if (base == nullptr) unlink(path);
+  return base;
+}
+
+}  // namespace
+
+bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept {
+  region = Region{};
+
+  rlimit limit{};
+  std::uint64_t fd_slots = kMaxFdSlots;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < kMaxFdSlots)
+    fd_slots = limit.rlim_max;
+  if (fd_slots < 1024) fd_slots = 1024;  // descriptors above a lowered limit may still be open
+
+  const std::uint64_t fixed = kFirstPart + round_up(fd_slots * sizeof(FdSlot), kPage);
+  std::uint64_t heap = kLargestHeap;
+  // Growing a file beyond RLIMIT_FSIZE would send SIGXFSZ to the host.
+  std::uint64_t largest_file = ~0ull;
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    largest_file = limit.rlim_cur;
+
+  char directory[kPathBytes / 2];
+  char path[kPathBytes];
+  unsigned char* base = nullptr;
+  std::uint64_t bytes = 0;
+  const std::uint64_t start_ticks = read_start_ticks(getpid());
+
+  if (!default_directory(directory, sizeof directory)) {
+    explain(region,
+            "the path of the recording directory is too long; set LOOPSCOPE_DIR to a shorter one");
+  } else if (usable_directory(region, directory)) {
+    prune_directory(directory, kKeptRecordings);
+    // The first number that is free: the files before it belong to what this process ran before an
+    // exec.
+    for (unsigned image = 0; image < kMaxImages; ++image) {
+      if (!recording_path(path, sizeof path, directory, getpid(), start_ticks, image)) break;
+      if (access(path, F_OK) != 0) break;
+    }
+    for (; base == nullptr && heap >= kSmallestHeap; heap /= 2) {
+      bytes = fixed + heap;
+      if (bytes > largest_file) {
+        explain(region, "the file size limit (ulimit -f) is too small for a recording");
+        continue;
+      }
+      region.error[0] = '\0';
+      base = map_file(region, path, bytes, kFirstPart);
+      if (base == nullptr && errno != ENOMEM) break;
+    }
+  }
+
+  bool in_file = base != nullptr;
+  if (!in_file) {
+    for (heap = kLargestHeap; base == nullptr && heap >= kSmallestHeap; heap /= 2) {
+      bytes = fixed + heap;
+      void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (mapped != MAP_FAILED) base = static_cast<unsigned char*>(mapped);
+    }
+    if (base == nullptr) return false;
+  }
+
+  lay_out(region, base, fd_slots, bytes);
+  if (in_file) {
+    snprintf(region.path, sizeof region.path, "%s", path);
+    region.reserves_lazily = true;
+  }
+
+  Header& header = *region.header();
+  header.version = kVersion;
+  header.header_bytes = sizeof(Header);
+  header.source = source;
+  header.pid = getpid();
+  header.parent_pid = getppid();
+  header.uid = geteuid();
+  header.start_ticks = start_ticks;
+  header.started_monotonic_ns = monotonic_ns();
+  header.started_realtime_ns = realtime_ns();
+  header.clock = static_cast<std::uint32_t>(clock);
+  header.state.store(static_cast<std::uint32_t>(ProcessState::kRunning));
+  describe_process(header);
+  __atomic_store_n(&header.magic, kMagic, __ATOMIC_RELEASE);
+  return true;
+}
+
+bool reserve(const Region& region, std::uint64_t offset, std::uint64_t size) noexcept {
+  if (!region.reserves_lazily) return true;
+  const std::uint64_t begin = offset / kPage * kPage;
+  const std::uint64_t end = round_up(offset + size, kPage);
+  // Fails with EFAULT where writing would raise SIGBUS (madvise(2), Linux 5.14).
+  if (madvise(region.base + begin, end - begin, MADV_POPULATE_WRITE) == 0) return true;
+  if (errno != EINVAL) return false;
+  // Older kernel: reserve through the file, opened again (it may be gone after chroot or a change
+  // of user).
+  const int fd = open(region.path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return false;
+  const int failure =
+      posix_fallocate(fd, static_cast<off_t>(begin), static_cast<off_t>(end - begin));
+  close(fd);
+  errno = failure;
+  return failure == 0;
+}
+
+std::uint64_t allocate(const Region& region, std::uint64_t size) noexcept {
+  Header& header = *region.header();
+  const std::uint64_t wanted = round_up(size, 64);
+  const std::uint64_t room = region.bytes - header.heap_offset;
+  // Advanced first and not taken back on failure: a hole costs address space only, and no two
+  // threads get the same bytes.
+  const std::uint64_t begin = __atomic_fetch_add(&header.heap_used.raw, wanted, __ATOMIC_RELAXED);
+  if (begin > room || wanted > room - begin) {
+    __atomic_fetch_sub(&header.heap_used.raw, wanted, __ATOMIC_RELAXED);
+    errno = ENOMEM;
+  } else if (reserve(region, header.heap_offset + begin, wanted)) {
+    return header.heap_offset + begin;
+  }
+  if (header.recording_failed.load() == 0)
+    header.recording_failed.store(static_cast<std::uint32_t>(errno));
+  return 0;
+}
+
+void ForkSentinel::arm() noexcept {
+  static std::uint32_t never_forked =
+      1;  // without MADV_WIPEONFORK (before Linux 4.14) forks go unnoticed
+  void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page != MAP_FAILED && madvise(page, kPage, MADV_WIPEONFORK) == 0) {
+    word_ = static_cast<std::uint32_t*>(page);
+  } else {
+    if (page != MAP_FAILED) munmap(page, kPage);
+    word_ = &never_forked;
+  }
+  settle(1);
+}
+
+bool ForkSentinel::claim() noexcept {
+  constexpr std::uint32_t kSettling = ~0u;
+  std::uint32_t wiped = 0;
+  if (__atomic_compare_exchange_n(word_, &wiped, kSettling, false, __ATOMIC_ACQ_REL,
+                                  __ATOMIC_ACQUIRE))
+    return true;
+  while (__atomic_load_n(word_, __ATOMIC_ACQUIRE) == kSettling) sched_yield();
+  return false;
+}
+
+}  // namespace loopscope::recording

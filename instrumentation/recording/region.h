@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The memory of one process' recording: a file mapped shared, made large but sparse. Pages are
+// reserved before anything is written to them, so a full file system is an error code here and
+// never SIGBUS in the host program.
+//
+// Used inside observed programs: no allocation, no stdio, no exceptions, nothing of libstdc++.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/layout.h"
+
+namespace loopscope::recording {
+
+inline constexpr std::size_t kPathBytes = 512;
+
+struct Region {
+  unsigned char* base = nullptr;
+  std::uint64_t bytes = 0;
+  char path[kPathBytes] = {};    // empty: anonymous memory, only this process can read it
+  char error[kPathBytes] = {};   // why it is not in a file; what to do
+  bool reserves_lazily = false;  // pages beyond the header are reserved when handed out
+
+  Header* header() const noexcept { return reinterpret_cast<Header*>(base); }
+  LoopEntry* loops() const noexcept {
+    return reinterpret_cast<LoopEntry*>(base + header()->loops_offset);
+  }
+  FdSlot* fds() const noexcept { return reinterpret_cast<FdSlot*>(base + header()->fds_offset); }
+  template <typename T>
+  T* at(std::uint64_t offset) const noexcept {
+    return reinterpret_cast<T*>(base + offset);
+  }
+};
+
+/// Creates the recording of this process in recording_directory(). If a file cannot be had, falls
+/// back to anonymous memory and says why in `error`; false only if there is no memory at all.
+/// Async-signal-safe apart from getenv(3).
+bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept;
+
+/// Reserves [offset, offset + size): afterwards writing there cannot fail. False (and errno) if the
+/// file system is full.
+bool reserve(const Region& region, std::uint64_t offset, std::uint64_t size) noexcept;
+
+/// Hands out `size` zeroed bytes from the heap, 64-byte aligned; 0 if there are none. Any thread.
+std::uint64_t allocate(const Region& region, std::uint64_t size) noexcept;
+
+/// A word that holds the number of forks since the first ancestor, plus one, and reads 0 in a child
+/// made by fork or clone without CLONE_VM (madvise(2), MADV_WIPEONFORK, Linux 4.14): one load tells
+/// a forked child from its parent, whoever called fork. A vfork child shares it with its parent, as
+/// it shares all memory.
+class ForkSentinel {
+ public:
+  void arm() noexcept;
+  std::uint32_t value() const noexcept { return __atomic_load_n(word_, __ATOMIC_ACQUIRE); }
+  /// For hot paths that keep the address: the current generation, anything else in a child that has
+  /// not settled.
+  const std::uint32_t* word() const noexcept { return word_; }
+  /// In a forked child: true for exactly one caller, which makes the child's recording and then
+  /// calls settle(). The others wait here until it has.
+  bool claim() noexcept;
+  void settle(std::uint32_t generation) noexcept {
+    __atomic_store_n(word_, generation, __ATOMIC_RELEASE);
+  }
+
+ private:
+  std::uint32_t* word_ = nullptr;
+};
+
+}  // namespace loopscope::recording

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a recording says at one moment: plain values, no pointer into it. Everything downstream
+// (findings, JSON, metrics, the command) works on these.
+//
+// Units: nanoseconds where a name ends in _ns; instants are CLOCK_REALTIME. Copies may be shared
+// between threads as any value.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/layout.h"
+
+namespace loopscope::recording {
+
+/// A histogram as (bucket index, count) pairs in rising order, none empty.
+struct Histogram {
+  enum class Scale { kTime, kCount };
+
+  Scale scale = Scale::kTime;
+  std::uint64_t count = 0;
+  std::uint64_t sum = 0;  // exact: ns or events
+  std::uint64_t min = 0;  // exact; meaningless while count is 0
+  std::uint64_t max = 0;
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> buckets;
+
+  /// Value below which the share `p` (0 … 1) of the recorded values lies, in ns or events: the
+  /// middle of the bucket it falls in, so at most 1.6 % off, never outside [min, max]. 0 for an
+  /// empty histogram.
+  double quantile(double p) const;
+
+  /// How many recorded values are <= 2^k µs (times) or 2^k (counts): exact, see histogram.h.
+  std::uint64_t count_up_to_power(unsigned k) const;
+
+  /// Upper bound of a bucket of this histogram: seconds for times, events for counts.
+  double upper_bound(std::uint32_t index) const;
+
+  void add(std::uint64_t value);  // used to fold the turn in progress in; keeps `buckets` sorted
+};
+
+struct Turn {
+  std::uint64_t turn = 0;
+  std::uint64_t at_ns = 0;  // CLOCK_REALTIME at the wait's return
+  std::uint64_t poll_ns = 0;
+  std::uint64_t busy_ns = 0;
+  std::int64_t timeout_ns = kTimeoutUnknown;
+  std::int32_t ready = kReadyUnknown;
+  WaitResult result = WaitResult::kEvents;
+  std::uint32_t watcher = 0;  // index into LoopSnapshot::watchers + 1; 0: none
+  std::uint64_t watcher_ns = 0;
+};
+
+struct WatcherSnapshot {
+  std::string name;
+  WatcherKind kind = WatcherKind::kIo;
+  std::int32_t active = 0;
+  std::int32_t fd = -1;
+  Histogram callback;
+  std::optional<Histogram> lag;
+};
+
+struct LoopSnapshot {
+  std::uint32_t id =
+      0;  // stable while the process lives, unless the slot was given to a later loop
+  std::uint64_t generation = 0;
+  std::string name;
+  std::string backend;
+  bool ended = false;
+  std::int32_t thread_id = 0;
+  std::int32_t epoll_fd = -1;
+  bool used_after_fork = false;
+  std::uint64_t started_ns = 0;  // CLOCK_REALTIME
+
+  // Waits that returned, including the one that began the turn in progress.
+  std::uint64_t iterations = 0;
+  std::uint64_t ready_events = 0;
+  std::uint64_t nonblocking = 0;
+  std::uint64_t timeouts = 0;
+  std::uint64_t interrupted = 0;
+  std::uint64_t errors = 0;
+  std::uint64_t saturated = 0;
+  std::uint64_t ready_unknown = 0;
+  std::uint64_t spins = 0;
+  std::uint64_t backend_rebuilds = 0;
+  std::uint64_t outside_ns = 0;
+
+  std::uint64_t stall_threshold_ns = 0;
+  std::uint64_t stalls = 0;      // finished ones and the one in progress
+  std::uint64_t stalled_ns = 0;  // age of the stall in progress, else 0
+
+  Phase phase = Phase::kOutside;
+  std::uint64_t phase_ns = 0;  // how long already; for a process that is gone: how long until its
+                               // last sign of life is unknown, 0
+  std::uint32_t running_watcher = 0;  // index + 1
+  std::uint64_t running_watcher_ns = 0;
+  std::optional<std::int32_t> current_ready;  // while a turn is in progress
+
+  Histogram poll_wait;
+  Histogram busy;  // finished turns only
+  Histogram ready;
+  Histogram poll_delay;
+  Histogram timer_lag;
+
+  std::vector<Turn> recent;       // oldest first
+  std::uint64_t recent_lost = 0;  // turns between the cursor asked for and the first in `recent`
+  std::uint32_t ring_turns = 0;
+  std::uint64_t skew_turns = 0;  // 0: all of the above is one exact cut
+
+  std::vector<WatcherSnapshot> watchers;
+};
+
+enum class Life { kRunning, kExited, kKilled };
+
+/// Everything a recording itself knows of its process.
+struct RecordingSnapshot {
+  std::uint32_t version = 0;
+  SourceKind source = SourceKind::kLibrary;
+  ClockKind clock = ClockKind::kMonotonic;
+  std::int32_t pid = 0;
+  std::int32_t parent_pid = 0;
+  std::uint64_t start_ticks = 0;
+  std::string command;
+  std::vector<std::string> argv;
+  std::uint64_t started_ns = 0;  // CLOCK_REALTIME
+  std::uint64_t taken_ns = 0;
+  Life life = Life::kRunning;
+  std::optional<std::int32_t> exit_status;
+  std::uint64_t ended_ns = 0;  // 0: unknown
+  std::string path;            // empty: not in a file
+  std::string error;           // why it is not in a file, or what could not be recorded
+
+  std::vector<LoopSnapshot> loops;
+  /// Descriptor numbers that are registered, with the epoll fd each is registered in.
+  std::vector<std::pair<std::int32_t, std::int32_t>> registered;
+  std::uint64_t dropped[static_cast<std::size_t>(DropKind::kCount)] = {};
+};
+
+}  // namespace loopscope::recording
