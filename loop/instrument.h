@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What loopscope hangs on a libev loop. One Instrument per recorded loop, found again by the loop's
+// address from libev's hooks.
+#pragma once
+
+#include <ev.h>
+
+#include <cstdint>
+#include <exception>
+#include <string_view>
+#include <unordered_map>
+
+#include "instrumentation/recording/recorder.h"
+#include "loop/host_hooks.h"
+#include "loopscope/loop.h"
+
+namespace loopscope::detail {
+
+/// What the interposed wait call of this thread saw; filled between libev's release and acquire
+/// hooks.
+struct WaitNote {
+  bool open = false;  // a recorded loop of this thread is in its backend's wait
+  bool seen = false;
+  int epoll_fd = -1;
+  recording::WaitOutcome outcome;
+};
+extern thread_local constinit WaitNote t_wait;
+
+class Instrument {
+ public:
+  /// The instrument of `loop`, null if it has none. Any thread; a few ns for the loop that this
+  /// thread asked for last.
+  static Instrument* find(struct ev_loop* loop) noexcept;
+
+  /// Makes it, or gives the one there is.
+  static Instrument& attach(struct ev_loop* loop, const LoopOptions& options);
+
+  /// Restores everything and deletes the object. `restore_watchers`: false when the loop is being
+  /// destroyed.
+  void detach(bool restore_watchers);
+
+  // --- the loop's run, from Loop::run or the interposed ev_run ---
+  void enter() noexcept {
+    if (depth_++ == 0) recorder_.enter();
+  }
+  void leave() noexcept {
+    if (--depth_ == 0) recorder_.leave();
+  }
+
+  /// Measures a callback from construction to destruction, also when it throws.
+  class Measure {
+   public:
+    Measure(Instrument& instrument, recording::WatcherRef watcher, bool is_timer) noexcept
+        : recorder_(instrument.recorder_), watcher_(watcher) {
+      // Where nothing unnamed can have run since the last measured interval ended, that end is the
+      // start, and a clock read is saved. Not for the first callback of a turn in which libev had
+      // much to sort out before (many events, due timers).
+      const bool exact = !instrument.chained_ ||
+                         (recorder_.first_callback() && (is_timer || recorder_.ready() > 4));
+      frame_ = recorder_.callback_begin(watcher, exact);
+    }
+    ~Measure() { recorder_.callback_end(frame_, watcher_); }
+    Measure(const Measure&) = delete;
+    Measure& operator=(const Measure&) = delete;
+
+    std::uint64_t start_ns() const noexcept { return frame_.start_ns; }
+
+   private:
+    recording::LoopRecorder& recorder_;
+    recording::WatcherRef watcher_;
+    recording::LoopRecorder::CallbackFrame frame_;
+  };
+
+  void name(ev_watcher* watcher, recording::WatcherKind kind, std::string_view name);
+  void unname(ev_watcher* watcher) noexcept;
+
+  recording::LoopRecorder& recorder() noexcept { return recorder_; }
+  struct ev_loop* loop() const noexcept {
+    return loop_;
+  }
+  InstrumentedLoop& handle() noexcept { return handle_; }
+  /// The host has set other hooks.
+  void set_host_hooks(LoopHook release, LoopHook acquire) noexcept {
+    hooks_.release = release;
+    hooks_.acquire = acquire;
+  }
+
+  /// Whether every callback that runs in this loop is measured.
+  void set_chained(bool chained) noexcept { chained_ = chained; }
+
+  // --- libev's hooks ---
+  static void on_release(struct ev_loop* loop) noexcept;
+  static void on_acquire(struct ev_loop* loop) noexcept;
+  static void on_invoke_pending(struct ev_loop* loop);
+
+ private:
+  struct Named {
+    recording::WatcherRef ref;
+    recording::WatcherKind kind;
+    void (*callback)(struct ev_loop*, ev_watcher*, int);
+  };
+
+  Instrument(struct ev_loop* loop, const recording::LoopSettings& settings);
+  ~Instrument();
+  static void on_fork(struct ev_loop* loop, ev_fork* watcher, int events);
+  static void on_cleanup(struct ev_loop* loop, ev_cleanup* watcher, int events);
+  static void on_named(struct ev_loop* loop, ev_watcher* watcher, int events);
+  void raw_timer_lag(const Named& named, const ev_watcher* watcher, std::uint64_t ran_ns) noexcept;
+  void learn_epoll_fd(int epoll_fd) noexcept;
+
+  struct ev_loop* loop_;
+  recording::LoopRecorder recorder_;
+  InstrumentedLoop handle_;
+  HostHooks hooks_;
+  bool chained_ = false;
+  bool sees_run_ = false;  // ev_run is interposed, so entering and leaving are known
+  int depth_ = 0;
+  int learned_epoll_fd_ = -1;
+  std::uint32_t fork_settled_;  // the recorder's generation that libev was last told of
+  ev_fork fork_watcher_{};
+  ev_cleanup cleanup_watcher_{};
+  std::unordered_map<ev_watcher*, Named> named_;
+};
+
+/// Whether calls of ev_run by the program reach our definition first (it depends on the order of
+/// linking).
+bool ev_run_is_interposed() noexcept;
+
+const char* backend_name(unsigned backend) noexcept;
+
+}  // namespace loopscope::detail
