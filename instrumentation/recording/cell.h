@@ -28,4 +28,24 @@ struct Cell {
 
 static_assert(sizeof(Cell<unsigned long long>) == 8);
 
+/// Text that is replaced while readers may be copying it: they see old and new words, never a data
+/// race. `Size` is a multiple of 8; what does not fit is cut, the rest is zeroed.
+template <unsigned Size>
+struct alignas(8) Text {
+  static_assert(Size % 8 == 0);
+
+  char raw[Size];
+
+  void store(const char* text, unsigned size) noexcept {
+    if (size > Size - 1) size = Size - 1;
+    for (unsigned at = 0; at < Size; at += 8) {
+      char word[8] = {};
+      for (unsigned i = 0; i < 8 && at + i < size; ++i) word[i] = text[at + i];
+      unsigned long long bits = 0;
+      __builtin_memcpy(&bits, word, 8);
+      __atomic_store_n(reinterpret_cast<unsigned long long*>(raw + at), bits, __ATOMIC_RELAXED);
+    }
+  }
+};
+
 }  // namespace loopscope::recording

@@ -46,7 +46,8 @@ constexpr std::uint64_t log_linear_begin(std::uint32_t index) noexcept {
 // --- times
 // -----------------------------------------------------------------------------------------------------------
 
-/// 64×64-bit products; __extension__ keeps -Wpedantic quiet about a type GCC and Clang have had since 2011.
+/// 64×64-bit products; __extension__ keeps -Wpedantic quiet about a type GCC and Clang have had
+/// since 2011.
 __extension__ typedef unsigned __int128 Wide;
 
 inline constexpr std::uint64_t kMaxTimeUnit =

@@ -183,8 +183,8 @@ struct alignas(64) LoopBlock {
   LoopHot hot;
 
   // Written when the loop is made or its nature changes, outside `sequence`; each field by itself.
-  char name[kNameBytes];
-  char backend[16];
+  Text<kNameBytes> name;
+  Text<16> backend;
   Cell<std::uint32_t> ended;
   Cell<std::int32_t> thread_id;
   Cell<std::int32_t> epoll_fd;          // -1: none or not known yet
@@ -211,10 +211,10 @@ struct alignas(64) WatcherBlock {
   Cell<std::int32_t> active;  // watchers of this name that are started
   Cell<std::int32_t> fd;      // of the one started last; -1: none
 
-  char name[kNameBytes];
-  WatcherKind kind;
-  std::uint32_t has_lag;
-  std::uint64_t lag_offset;  // buckets of the lag histogram; 0 if !has_lag
+  Text<kNameBytes> name;
+  Cell<WatcherKind> kind;
+  Cell<std::uint32_t> has_lag;
+  Cell<std::uint64_t> lag_offset;  // buckets of the lag histogram; 0 if !has_lag
   Cell<std::uint64_t> callback_buckets[kTimeBuckets];
 };
 

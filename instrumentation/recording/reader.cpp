@@ -185,16 +185,16 @@ bool read_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& wat
     if (!bytes.read(offset, front, kFront)) return false;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     const auto& block = *reinterpret_cast<const WatcherBlock*>(front);
-    watcher.name = text(block.name, kNameBytes);
-    watcher.kind = block.kind;
+    watcher.name = text(block.name.raw, kNameBytes);
+    watcher.kind = block.kind.load();
     watcher.active = block.active.load();
     watcher.fd = block.fd.load();
     if (!read_histogram(bytes, offset + kFront, block.callback, Histogram::Scale::kTime,
                         watcher.callback))
       return false;
-    if (block.has_lag != 0) {
+    if (block.has_lag.load() != 0) {
       Histogram lag;
-      if (!read_histogram(bytes, block.lag_offset, block.lag, Histogram::Scale::kTime, lag))
+      if (!read_histogram(bytes, block.lag_offset.load(), block.lag, Histogram::Scale::kTime, lag))
         return false;
       watcher.lag = std::move(lag);
     }
@@ -436,8 +436,8 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   const LoopHot& hot = copy.hot;
   loop.id = id;
   loop.generation = generation;
-  loop.name = text(block->name, sizeof block->name);
-  loop.backend = text(block->backend, sizeof block->backend);
+  loop.name = text(block->name.raw, sizeof block->name.raw);
+  loop.backend = text(block->backend.raw, sizeof block->backend.raw);
   loop.ended = block->ended.load() != 0;
   loop.thread_id = block->thread_id.load();
   loop.epoll_fd = block->epoll_fd.load();

@@ -56,14 +56,12 @@ void clear_buckets(Cell<std::uint64_t>* buckets, std::size_t size) noexcept {
   for (std::size_t i = 0; i < size; ++i) buckets[i].store(0);
 }
 
-/// Copies at most kNameBytes - 1 bytes, never cutting a UTF-8 sequence in two.
-void copy_name(char (&to)[kNameBytes], const char* name, std::size_t size) noexcept {
-  if (size > kNameBytes - 1) {
-    size = kNameBytes - 1;
-    while (size > 0 && (static_cast<unsigned char>(name[size]) & 0xC0) == 0x80) --size;
-  }
-  memcpy(to, name, size);
-  memset(to + size, 0, kNameBytes - size);
+/// How much of a name is kept: at most kNameBytes - 1 bytes, never cutting a UTF-8 sequence in two.
+std::size_t kept_name(const char* name, std::size_t size) noexcept {
+  if (size <= kNameBytes - 1) return size;
+  size = kNameBytes - 1;
+  while (size > 0 && (static_cast<unsigned char>(name[size]) & 0xC0) == 0x80) --size;
+  return size;
 }
 
 std::uint32_t ring_size(std::uint32_t wanted) noexcept {
@@ -261,7 +259,8 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   clear_buckets(block.ready_buckets, kCountBuckets);
   close_section();
 
-  copy_name(block.name, settings.name, strlen(settings.name));
+  block.name.store(settings.name,
+                   static_cast<unsigned>(kept_name(settings.name, strlen(settings.name))));
   set_backend(settings.backend);
   block.ended.store(0);
   block.thread_id.store(0);
@@ -302,15 +301,15 @@ void LoopRecorder::move_to_child() noexcept {
   if (old == nullptr) return;
 
   LoopSettings settings;
-  settings.name = old->name;
-  settings.backend = old->backend;
+  settings.name = old->name.raw;
+  settings.backend = old->backend.raw;
   settings.stall_threshold_ns = stall_threshold_ns_;
   settings.ring_turns = old->ring_turns;
   allocate_block(settings);
   for (std::uint32_t i = 0; i < old_count; ++i) {
     const WatcherBlock& was = *old_watchers[i];
-    watcher_active(watcher(was.name, strnlen(was.name, kNameBytes), was.kind), was.active.load(),
-                   was.fd.load());
+    watcher_active(watcher(was.name.raw, strnlen(was.name.raw, kNameBytes), was.kind.load()),
+                   was.active.load(), was.fd.load());
   }
 }
 
@@ -516,11 +515,13 @@ void LoopRecorder::timer_lag(WatcherRef watcher, std::uint64_t due_ns,
   open_section();
   count(block_->hot.timer_lag, block_->timer_lag_buckets[index], lag);
   close_section();
-  if (WatcherBlock* block = watcher_block(watcher); block != nullptr && block->has_lag != 0) {
+  if (WatcherBlock* block = watcher_block(watcher);
+      block != nullptr && block->has_lag.load() != 0) {
     const std::uint64_t sequence = block->sequence.load();
     block->sequence.store(sequence + 1);
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    count(block->lag, process_.region_.at<Cell<std::uint64_t>>(block->lag_offset)[index], lag);
+    count(block->lag, process_.region_.at<Cell<std::uint64_t>>(block->lag_offset.load())[index],
+          lag);
     block->sequence.store_release(sequence + 2);
   }
 }
@@ -532,11 +533,13 @@ WatcherRef LoopRecorder::watcher(const char* name, std::size_t name_size,
                                  WatcherKind kind) noexcept {
   settle_fork();
   if (block_ == nullptr) return 0;
-  char wanted[kNameBytes];
-  copy_name(wanted, name, name_size);
+  name_size = kept_name(name, name_size);
   for (std::uint32_t i = 0; i < watcher_count_; ++i) {
-    if (watchers_[i]->kind == kind && memcmp(watchers_[i]->name, wanted, kNameBytes) == 0)
+    const char* there = watchers_[i]->name.raw;
+    if (watchers_[i]->kind.load() == kind && strnlen(there, kNameBytes) == name_size &&
+        memcmp(there, name, name_size) == 0) {
       return i + 1;
+    }
   }
   if (watcher_count_ == kMaxWatchers) {
     process_.drop(DropKind::kWatchers);
@@ -548,7 +551,7 @@ WatcherRef LoopRecorder::watcher(const char* name, std::size_t name_size,
   const bool has_lag = kind == WatcherKind::kTimer || kind == WatcherKind::kPeriodic;
   // A block left by an ended loop that had this slot before, else a new one.
   std::uint64_t offset = block_->watcher_offsets[watcher_count_].load();
-  std::uint64_t lag_offset = offset != 0 ? region.at<WatcherBlock>(offset)->lag_offset : 0;
+  std::uint64_t lag_offset = offset != 0 ? region.at<WatcherBlock>(offset)->lag_offset.load() : 0;
   if (offset == 0) offset = allocate(region, sizeof(WatcherBlock));
   if (has_lag && offset != 0 && lag_offset == 0) lag_offset = allocate(region, kLagBucketsBytes);
   errno = saved;
@@ -562,10 +565,10 @@ WatcherRef LoopRecorder::watcher(const char* name, std::size_t name_size,
   clear(block->lag);
   block->active.store(0);
   block->fd.store(-1);
-  memcpy(block->name, wanted, kNameBytes);
-  block->kind = kind;
-  block->has_lag = has_lag ? 1 : 0;
-  block->lag_offset = lag_offset;
+  block->name.store(name, static_cast<unsigned>(name_size));
+  block->kind.store(kind);
+  block->has_lag.store(has_lag ? 1 : 0);
+  block->lag_offset.store(lag_offset);
   clear_buckets(block->callback_buckets, kTimeBuckets);
   if (lag_offset != 0) clear_buckets(region.at<Cell<std::uint64_t>>(lag_offset), kTimeBuckets);
   block_->watcher_offsets[watcher_count_].store(offset);
@@ -583,8 +586,7 @@ void LoopRecorder::watcher_active(WatcherRef watcher, int change, int fd) noexce
 }
 
 void LoopRecorder::set_backend(const char* backend) noexcept {
-  if (block_ == nullptr || backend == block_->backend) return;
-  strncpy(block_->backend, backend, sizeof block_->backend - 1);
+  if (block_ != nullptr) block_->backend.store(backend, static_cast<unsigned>(strlen(backend)));
 }
 
 void LoopRecorder::set_epoll_fd(int epoll_fd) noexcept {

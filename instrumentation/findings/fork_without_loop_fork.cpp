@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// After fork, parent and child share the epoll set: one sees the other's events, and a removal by
+// one silences the other (nsd issue 491 is a case with libev). ev_loop_fork() makes the child a set
+// of its own. Seen by the source itself, so certain.
+#include "instrumentation/findings/rules.h"
+#include "instrumentation/findings/text.h"
+
+namespace loopscope::findings {
+
+void check_fork_without_loop_fork(const Evidence& evidence, std::vector<Finding>& out) {
+  for (const auto& loop : evidence.recording.loops) {
+    if (!loop.used_after_fork) continue;
+    Finding finding;
+    finding.rule = "fork-without-loop-fork";
+    finding.severity = Severity::kError;
+    finding.subject = loop.name;
+    finding.since_ns = evidence.recording.started_ns;  // the child's recording began at that use
+    finding.title = loop_text(loop) + " runs in a forked child without ev_loop_fork()";
+    finding.detail =
+        "Process " + std::to_string(evidence.recording.pid) + " was forked from process " +
+        std::to_string(evidence.recording.parent_pid) +
+        " and shares its epoll set: each can take the other's events, and what one removes from "
+        "the set is gone for both.";
+    finding.advice =
+        "Call ev_loop_fork(loop) in the child before it runs the loop (pthread_atfork can do it), "
+        "or "
+        "make the loop with EVFLAG_FORKCHECK.";
+    out.push_back(std::move(finding));
+  }
+}
+
+}  // namespace loopscope::findings

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/findings/text.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <iterator>
+
+#include "instrumentation/findings/finding.h"
+
+namespace loopscope::findings {
+
+const char* severity_name(Severity severity) noexcept {
+  switch (severity) {
+    case Severity::kInfo:
+      return "info";
+    case Severity::kWarning:
+      return "warning";
+    case Severity::kError:
+      return "error";
+  }
+  return "info";
+}
+
+std::string duration_text(std::uint64_t ns) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  char text[48];
+  if (ns >= 3600 * kSecond) {
+    const std::uint64_t minutes = ns / (60 * kSecond);
+    std::snprintf(text, sizeof(text), "%llu h %llu min",
+                  static_cast<unsigned long long>(minutes / 60),
+                  static_cast<unsigned long long>(minutes % 60));
+    return text;
+  }
+  if (ns >= 120 * kSecond) {
+    const std::uint64_t seconds = ns / kSecond;
+    std::snprintf(text, sizeof(text), "%llu min %llu s",
+                  static_cast<unsigned long long>(seconds / 60),
+                  static_cast<unsigned long long>(seconds % 60));
+    return text;
+  }
+  struct Unit {
+    double ns;
+    const char* name;
+  };
+  static constexpr Unit kUnits[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "µs"}, {1, "ns"}};
+  const auto value = static_cast<double>(ns);
+  // 999.6 µs would be rounded to "1e+03 µs": go over to the next unit where rounding does.
+  const auto* unit = std::find_if(std::begin(kUnits), std::end(kUnits) - 1,
+                                  [&](const Unit& u) { return value >= 0.9995 * u.ns; });
+  std::snprintf(text, sizeof(text), "%.3g %s", value / unit->ns, unit->name);
+  return text;
+}
+
+std::string times_text(std::uint64_t count) {
+  if (count == 1) return "once";
+  if (count == 2) return "twice";
+  return std::to_string(count) + " times";
+}
+
+std::string percent_text(std::uint64_t part, std::uint64_t whole) {
+  if (whole == 0) return "0 %";
+  const double share = 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+  return std::to_string(static_cast<std::uint64_t>(std::floor(share))) + " %";
+}
+
+std::string loop_text(const recording::LoopSnapshot& loop) {
+  if (loop.name.empty()) return "loop " + std::to_string(loop.id);
+  return "loop \"" + loop.name + "\"";
+}
+
+const char* watcher_kind_name(recording::WatcherKind kind) noexcept {
+  using recording::WatcherKind;
+  switch (kind) {
+    case WatcherKind::kIo:
+      return "io";
+    case WatcherKind::kTimer:
+      return "timer";
+    case WatcherKind::kPeriodic:
+      return "periodic";
+    case WatcherKind::kSignal:
+      return "signal";
+    case WatcherKind::kChild:
+      return "child";
+    case WatcherKind::kStat:
+      return "stat";
+    case WatcherKind::kIdle:
+      return "idle";
+    case WatcherKind::kPrepare:
+      return "prepare";
+    case WatcherKind::kCheck:
+      return "check";
+    case WatcherKind::kFork:
+      return "fork";
+    case WatcherKind::kAsync:
+      return "async";
+    case WatcherKind::kEmbed:
+      return "embed";
+    case WatcherKind::kCleanup:
+      return "cleanup";
+  }
+  return "other";
+}
+
+std::string watcher_text(const recording::LoopSnapshot& loop, std::uint32_t watcher) {
+  if (watcher == 0 || watcher > loop.watchers.size()) return {};
+  const auto& found = loop.watchers[watcher - 1];
+  return "\"" + found.name + "\" (" + watcher_kind_name(found.kind) + ")";
+}
+
+const char* drop_kind_name(std::size_t kind) noexcept {
+  static constexpr const char* kNames[] = {"loops", "watchers", "turns", "fds"};
+  return kind < std::size(kNames) ? kNames[kind] : nullptr;
+}
+
+}  // namespace loopscope::findings

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/snapshot/host_snapshot.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <mutex>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "instrumentation/findings/rules.h"
+#include "instrumentation/process/descriptors.h"
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/directory.h"
+
+namespace loopscope::snapshot {
+namespace {
+
+using recording::LoopSnapshot;
+using recording::RecordingSnapshot;
+
+/// A census that took less than this is worth repeating as soon as the number of open descriptors
+/// has changed: by_kind and open then agree.
+constexpr std::uint64_t kCheapCensusNs = 2'000'000;
+/// A census may take this share of the time.
+constexpr std::uint64_t kCensusShare = 100;
+/// Up to so many registered descriptors are asked for one by one (about 1 µs each), which is exact
+/// at this moment; beyond it, the last census answers.
+constexpr std::size_t kAskedOneByOne = 1024;
+/// How much time lies between two samples of a loop's counters at least (see LoopWindow).
+constexpr std::uint64_t kWindowNs = 1'000'000'000;
+/// The recent turns that active_ready_ratio is taken over.
+constexpr std::size_t kRatioTurns = 256;
+
+/// A process that calls exec(3) leaves a recording behind and begins another, PID-STARTTICKS-IMAGE:
+/// the first image's id is that of the process, a later one's has its number appended.
+std::string process_id(const RecordingSnapshot& recording) {
+  std::string id = std::to_string(recording.pid) + "-" + std::to_string(recording.start_ticks);
+  const std::size_t slash = recording.path.rfind('/');
+  const std::string name =
+      slash == std::string::npos ? recording.path : recording.path.substr(slash + 1);
+  if (name.starts_with(id + "-")) {
+    const std::string image = name.substr(id.size() + 1, name.rfind('.') - id.size() - 1);
+    if (image != "0") id += "-" + image;
+  }
+  return id;
+}
+
+/// A file's identity: one of the same name may have taken its place since it was opened.
+struct FileId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  bool operator==(const FileId&) const = default;
+};
+
+std::optional<FileId> file_id(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return FileId{status.st_dev, status.st_ino};
+}
+
+struct CounterSample {
+  std::uint64_t at_ns = 0;  // CLOCK_MONOTONIC
+  std::uint64_t iterations = 0;
+  std::uint64_t nonblocking = 0;
+};
+
+/// Two samples of a loop: `base` is what the next window begins at, `next` will replace it once it
+/// is old enough. So windows are one to two periods long however often somebody looks.
+struct LoopHistory {
+  std::optional<CounterSample> base;
+  std::optional<CounterSample> next;
+
+  std::optional<findings::LoopWindow> update(const CounterSample& now) {
+    if (next && now.at_ns - next->at_ns >= kWindowNs) {
+      base = next;
+      next = now;
+    } else if (!next) {
+      next = now;
+      return std::nullopt;
+    }
+    const CounterSample& begin = base ? *base : *next;
+    if (now.at_ns <= begin.at_ns || now.iterations < begin.iterations ||
+        now.nonblocking < begin.nonblocking) {
+      return std::nullopt;
+    }
+    return findings::LoopWindow{now.at_ns - begin.at_ns, now.iterations - begin.iterations,
+                                now.nonblocking - begin.nonblocking};
+  }
+};
+
+/// One recording and what is kept about its process between two collections.
+struct Source {
+  recording::Reader reader;
+  std::optional<FileId> file;
+
+  process::DescriptorCensus census;
+  std::uint64_t census_at_ns = 0;  // CLOCK_MONOTONIC; 0: none yet
+  std::uint64_t census_cost_ns = 0;
+  std::map<std::pair<std::uint32_t, std::uint64_t>, LoopHistory> history;
+
+  explicit Source(recording::Reader opened) : reader(std::move(opened)) {}
+};
+
+/// Fills `fds` and brings the source's census up to date; false if the process has none.
+bool count_descriptors(Source& source, std::int32_t pid, const CollectorTiming& timing,
+                       DescriptorSummary& fds) {
+  const auto open = process::open_descriptors(pid);
+  if (!open) return false;
+  const std::uint64_t now = recording::monotonic_ns();
+  const std::uint64_t wait = std::max(timing.census_ns, source.census_cost_ns * kCensusShare);
+  const bool due = source.census_at_ns == 0 || now - source.census_at_ns >= wait;
+  const bool changed = source.census.open != *open && source.census_cost_ns < kCheapCensusNs;
+  fds.open = *open;
+  if (due || changed) {
+    auto census = process::take_census(pid);
+    if (!census) return false;
+    source.census = *std::move(census);
+    source.census_at_ns = recording::monotonic_ns();
+    source.census_cost_ns = source.census_at_ns - now;
+    fds.open = source.census.open;
+  }
+  fds.limit = source.census.limit;
+  for (std::size_t i = 0; i < process::kDescriptorKinds; ++i) {
+    const std::uint64_t count = source.census.by_kind[i];
+    if (count == 0) continue;
+    fds.by_kind.emplace(process::descriptor_kind_name(static_cast<process::DescriptorKind>(i)),
+                        count);
+  }
+  return true;
+}
+
+std::vector<std::optional<std::uint64_t>> count_registered(
+    const RecordingSnapshot& recording, const process::DescriptorCensus& census) {
+  std::map<std::int32_t, std::uint64_t> by_epoll_fd;
+  const bool one_by_one = recording.registered.size() <= kAskedOneByOne;
+  for (const auto& [fd, epoll_fd] : recording.registered) {
+    // Where the kernel does not let us see which are open, the registrations alone must do.
+    const bool open = !census.listed || (one_by_one ? process::descriptor_is_open(recording.pid, fd)
+                                                    : census.contains(fd));
+    if (open) ++by_epoll_fd[epoll_fd];
+  }
+  std::vector<std::optional<std::uint64_t>> counts;
+  counts.reserve(recording.loops.size());
+  for (const LoopSnapshot& loop : recording.loops) {
+    if (loop.ended || loop.epoll_fd < 0) {
+      counts.emplace_back(std::nullopt);
+    } else {
+      const auto found = by_epoll_fd.find(loop.epoll_fd);
+      counts.emplace_back(found == by_epoll_fd.end() ? 0 : found->second);
+    }
+  }
+  return counts;
+}
+
+/// Mean number of ready events of the newest turns whose number is known.
+std::optional<double> mean_ready(const LoopSnapshot& loop) {
+  std::uint64_t sum = 0, turns = 0;
+  for (auto turn = loop.recent.rbegin(); turn != loop.recent.rend() && turns < kRatioTurns;
+       ++turn) {
+    if (turn->ready < 0) continue;
+    sum += static_cast<std::uint64_t>(turn->ready);
+    ++turns;
+  }
+  if (turns == 0) return std::nullopt;
+  return static_cast<double>(sum) / static_cast<double>(turns);
+}
+
+/// Cuts `recent` down from what the rules wanted to what was asked for.
+void cut_recent(LoopSnapshot& loop, std::size_t wanted, const std::uint64_t* cursor) {
+  auto first = loop.recent.begin();
+  if (cursor != nullptr) {
+    first = std::find_if(first, loop.recent.end(),
+                         [&](const recording::Turn& turn) { return turn.turn > *cursor; });
+  }
+  const auto kept = static_cast<std::size_t>(loop.recent.end() - first);
+  if (kept > wanted) first += static_cast<std::ptrdiff_t>(kept - wanted);
+  loop.recent_lost = 0;
+  if (cursor != nullptr) {
+    // With `wanted` 0 nothing is left to count from: the newest turn tells.
+    const std::uint64_t next = first != loop.recent.end() ? first->turn
+                               : loop.recent.empty()      ? *cursor + 1
+                                                          : loop.recent.back().turn + 1;
+    loop.recent_lost = next > *cursor ? next - *cursor - 1 : 0;
+  }
+  loop.recent.erase(loop.recent.begin(), first);
+}
+
+void follow(RecordingSnapshot& recording, std::size_t wanted, recording::TurnCursors& cursors) {
+  recording::TurnCursors moved;  // without the loops that are gone
+  for (LoopSnapshot& loop : recording.loops) {
+    const std::pair key(loop.id, loop.generation);
+    const auto found = cursors.find(key);
+    const std::uint64_t* cursor = found != cursors.end() ? &found->second : nullptr;
+    std::uint64_t last = cursor != nullptr ? *cursor : 0;
+    if (!loop.recent.empty()) last = std::max(last, loop.recent.back().turn);
+    cut_recent(loop, wanted, cursor);
+    moved.emplace(key, last);
+  }
+  cursors = std::move(moved);
+}
+
+ProcessSnapshot describe(Source& source, RecordingSnapshot recording,
+                         const CollectorTiming& timing) {
+  ProcessSnapshot process;
+  process.recording = std::move(recording);
+  const RecordingSnapshot& record = process.recording;
+  process.loop_facts.resize(record.loops.size());
+
+  if (record.life == recording::Life::kRunning) {
+    process.resources = process::read_resources(record.pid);
+    // The number may have been given to another process meanwhile.
+    if (process.resources && record.start_ticks != 0 &&
+        process.resources->start_ticks != record.start_ticks) {
+      process.resources.reset();
+    }
+  }
+  if (process.resources && count_descriptors(source, record.pid, timing, process.fds)) {
+    const auto registered = count_registered(record, source.census);
+    for (std::size_t i = 0; i < registered.size(); ++i) {
+      LoopFacts& facts = process.loop_facts[i];
+      facts.registered_fds = registered[i];
+      const auto ready = mean_ready(record.loops[i]);
+      if (ready && registered[i] && *registered[i] != 0) {
+        facts.active_ready_ratio = *ready / static_cast<double>(*registered[i]);
+      }
+    }
+  } else {
+    process.fds = {};
+  }
+
+  const std::uint64_t now = recording::monotonic_ns();
+  std::vector<std::optional<findings::LoopWindow>> windows;
+  decltype(source.history) history;
+  for (const LoopSnapshot& loop : record.loops) {
+    const std::pair key(loop.id, loop.generation);
+    LoopHistory& kept = history[key];
+    if (const auto found = source.history.find(key); found != source.history.end()) {
+      kept = found->second;
+    }
+    windows.push_back(kept.update({now, loop.iterations, loop.nonblocking}));
+  }
+  source.history = std::move(history);
+
+  process.findings =
+      findings::evaluate({.recording = record,
+                          .open_fds = process.fds.open,
+                          .fd_limit = process.fds.limit,
+                          .windows = windows,
+                          .process_state = process.resources ? process.resources->state : '?'});
+  return process;
+}
+
+}  // namespace
+
+std::string ProcessSnapshot::id() const { return process_id(recording); }
+
+LoopTimes loop_times(const LoopSnapshot& loop) noexcept {
+  LoopTimes times;
+  times.busy_ns = loop.busy.sum;
+  times.idle_ns = loop.poll_wait.sum;
+  std::uint64_t attributed = 0;
+  if (loop.phase == recording::Phase::kDispatching) {
+    times.busy_ns += loop.phase_ns;
+    attributed += loop.running_watcher_ns;
+  } else if (loop.phase == recording::Phase::kPolling) {
+    times.idle_ns += loop.phase_ns;
+  }
+  for (const auto& watcher : loop.watchers) attributed += watcher.callback.sum;
+  // The watchers' sums are read at other instants than the loop's: they can be ahead.
+  times.unattributed_ns = times.busy_ns > attributed ? times.busy_ns - attributed : 0;
+  const double total = static_cast<double>(times.busy_ns) + static_cast<double>(times.idle_ns);
+  if (total > 0) times.utilization = static_cast<double>(times.busy_ns) / total;
+  return times;
+}
+
+PollCounts poll_counts(const LoopSnapshot& loop) noexcept {
+  const auto minus = [](std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; };
+  PollCounts counts;
+  counts.nonblocking = loop.nonblocking;
+  counts.blocking = minus(loop.iterations, loop.nonblocking);
+  counts.timeout = loop.timeouts;
+  counts.interrupted = loop.interrupted;
+  counts.error = loop.errors;
+  counts.saturated = loop.saturated;
+  counts.events =
+      minus(minus(minus(loop.iterations, loop.timeouts), loop.interrupted), loop.errors);
+  return counts;
+}
+
+struct Collector::Impl {
+  std::mutex mutex;
+  Mode mode = Mode::kServe;
+  CollectorTiming timing;
+  std::vector<std::string> directories;
+  std::string file;
+  std::uint64_t scanned_at_ns = 0;  // CLOCK_MONOTONIC; 0: never
+
+  std::map<std::string, Source> sources;          // by path
+  std::map<std::string, std::string> unreadable;  // path -> why, as of the last scan
+
+  void open(const std::string& path) {
+    // Identity first: if the file is replaced in between, the next scan opens it again.
+    const auto id = file_id(path);
+    auto found = sources.find(path);
+    if (found != sources.end()) {
+      if (!id || found->second.file == id) return;
+      sources.erase(found);
+    }
+    auto reader = recording::Reader::open(path);
+    if (reader) {
+      const auto source = sources.try_emplace(path, *std::move(reader)).first;
+      source->second.file = id;
+    } else if (reader.error().code != recording::Error::Code::kNotFound || path == file) {
+      unreadable[path] = reader.error().message;  // not found: removed since it was listed
+    }
+  }
+
+  void scan() {
+    const std::uint64_t now = recording::monotonic_ns();
+    if (scanned_at_ns != 0 && now - scanned_at_ns < timing.rescan_ns) return;
+    scanned_at_ns = now;
+    unreadable.clear();
+    if (!file.empty()) {
+      open(file);
+      return;
+    }
+    std::set<std::string> there;
+    for (const std::string& directory : directories) {
+      const auto listed = recording::list_recordings(directory);
+      if (!listed) {
+        unreadable[directory] = listed.error().message;
+        // What was found there before is still open and may still be read.
+        for (const auto& [path, source] : sources) {
+          if (path.starts_with(directory + "/")) there.insert(path);
+        }
+        continue;
+      }
+      for (const auto& found : *listed) {
+        there.insert(found.path);
+        open(found.path);
+      }
+    }
+    std::erase_if(sources, [&](const auto& entry) { return !there.contains(entry.first); });
+  }
+};
+
+Collector::Collector(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Collector::~Collector() = default;
+
+std::unique_ptr<Collector> Collector::in_process(recording::Reader reader, CollectorTiming timing) {
+  auto impl = std::make_unique<Impl>();
+  impl->mode = Mode::kInspector;
+  impl->timing = timing;
+  const std::string path = reader.path();
+  impl->sources.try_emplace(path, std::move(reader));
+  return std::unique_ptr<Collector>(new Collector(std::move(impl)));
+}
+
+std::unique_ptr<Collector> Collector::of_directories(std::vector<std::string> directories,
+                                                     CollectorTiming timing) {
+  auto impl = std::make_unique<Impl>();
+  impl->timing = timing;
+  impl->directories =
+      directories.empty() ? recording::recording_directories() : std::move(directories);
+  return std::unique_ptr<Collector>(new Collector(std::move(impl)));
+}
+
+std::unique_ptr<Collector> Collector::of_file(std::string path, CollectorTiming timing) {
+  auto impl = std::make_unique<Impl>();
+  impl->timing = timing;
+  impl->file = std::move(path);
+  return std::unique_ptr<Collector>(new Collector(std::move(impl)));
+}
+
+HostSnapshot Collector::collect(const CollectOptions& options) {
+  const std::lock_guard lock(impl_->mutex);
+  HostSnapshot host;
+  host.version = LOOPSCOPE_VERSION;
+  host.mode = impl_->mode;
+  if (host.mode == Mode::kServe) impl_->scan();
+
+  StreamCursors moved;  // without the processes that are gone
+  const recording::ReadOptions read{std::max(options.recent, findings::kTurnsWanted), nullptr};
+  for (auto& [path, source] : impl_->sources) {
+    auto recording = source.reader.read(read);
+    if (!recording) {
+      host.unreadable.push_back({path, recording.error().message});
+      continue;
+    }
+    ProcessSnapshot process = describe(source, *std::move(recording), impl_->timing);
+    if (options.cursors != nullptr) {
+      auto& cursors = moved[process.id()];
+      if (const auto found = options.cursors->find(process.id()); found != options.cursors->end()) {
+        cursors = std::move(found->second);
+      }
+      follow(process.recording, options.recent, cursors);
+    } else {
+      for (LoopSnapshot& loop : process.recording.loops) cut_recent(loop, options.recent, nullptr);
+    }
+    host.processes.push_back(std::move(process));
+  }
+  if (options.cursors != nullptr) *options.cursors = std::move(moved);
+  for (const auto& [path, error] : impl_->unreadable) host.unreadable.push_back({path, error});
+
+  const auto order = [](const ProcessSnapshot& process) {
+    const RecordingSnapshot& recording = process.recording;
+    return std::tuple(recording.life != recording::Life::kRunning, ~recording.started_ns,
+                      recording.pid, recording.start_ticks);
+  };
+  std::sort(host.processes.begin(), host.processes.end(),
+            [&](const auto& a, const auto& b) { return order(a) < order(b); });
+  host.taken_at_ns = recording::realtime_ns();
+  return host;
+}
+
+}  // namespace loopscope::snapshot

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The snapshot is written straight into one string: a tree of JSON values would take one allocation
+// for each of the tens of thousands of numbers in it. nlohmann/json does what is easy to get wrong,
+// the strings.
+#include "instrumentation/snapshot/json.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <concepts>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "instrumentation/findings/text.h"
+
+namespace loopscope::snapshot {
+namespace {
+
+using recording::Histogram;
+using recording::LoopSnapshot;
+using recording::RecordingSnapshot;
+
+/// Appends JSON to a string. Commas come by themselves: one is due unless a container or a key has
+/// just been opened, which the last character tells (a string always ends in a quote).
+class Writer {
+ public:
+  explicit Writer(std::string& out) : out_(out) {}
+
+  void begin(char bracket) {
+    comma();
+    out_ += bracket;
+  }
+  void end(char bracket) { out_ += bracket; }
+
+  /// A key is one of ours: it needs no escapes.
+  Writer& key(std::string_view name) {
+    comma();
+    out_ += '"';
+    out_ += name;
+    out_ += "\":";
+    return *this;
+  }
+
+  void null() { literal("null"); }
+  void boolean(bool value) { literal(value ? "true" : "false"); }
+  void literal(std::string_view text) {
+    comma();
+    out_ += text;
+  }
+
+  template <std::integral T>
+  void integer(T value) {
+    char text[24];
+    const char* end = std::to_chars(text, text + sizeof(text), value).ptr;
+    literal({text, static_cast<std::size_t>(end - text)});
+  }
+
+  /// Shortest text that reads back as `value`; null unless finite.
+  void real(double value) {
+    if (!std::isfinite(value)) return null();
+    char text[32];
+    const char* end = std::to_chars(text, text + sizeof(text), value).ptr;
+    literal({text, static_cast<std::size_t>(end - text)});
+  }
+
+  /// Nanoseconds as seconds, exactly.
+  void seconds(std::uint64_t ns) {
+    constexpr std::uint64_t kSecond = 1'000'000'000;
+    char text[32];
+    char* end = std::to_chars(text, text + sizeof(text), ns / kSecond).ptr;
+    if (std::uint64_t rest = ns % kSecond; rest != 0) {
+      *end = '.';
+      for (int digit = 9; digit >= 1; --digit) {
+        end[digit] = static_cast<char>('0' + rest % 10);
+        rest /= 10;
+      }
+      end += 10;
+      while (end[-1] == '0') --end;
+    }
+    literal({text, static_cast<std::size_t>(end - text)});
+  }
+
+  void string(const std::string& text) {
+    comma();
+    // Names are short and plain as a rule.
+    const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
+      return c >= ' ' && c <= '~' && c != '"' && c != '\\';
+    });
+    if (plain) {
+      out_ += '"';
+      out_ += text;
+      out_ += '"';
+    } else {
+      out_ += json_string(text);
+    }
+  }
+
+  void string_or_null(const std::string& text) { text.empty() ? null() : string(text); }
+
+  template <typename T>
+  void integer_or_null(const std::optional<T>& value) {
+    value ? integer(*value) : null();
+  }
+
+ private:
+  void comma() {
+    if (out_.empty()) return;
+    const char last = out_.back();
+    if (last != '{' && last != '[' && last != ':') out_ += ',';
+  }
+
+  std::string& out_;
+};
+
+/// The upper bounds of all time buckets as text: the same few hundred numbers are written over and
+/// over.
+const std::string& time_bound_text(std::uint32_t index) {
+  static const std::vector<std::string> texts = [] {
+    Histogram histogram;
+    histogram.scale = Histogram::Scale::kTime;
+    std::vector<std::string> all(recording::kTimeBuckets);
+    for (std::uint32_t i = 0; i < recording::kTimeBuckets; ++i) {
+      Writer(all[i]).real(histogram.upper_bound(i));
+    }
+    return all;
+  }();
+  return texts[std::min<std::size_t>(index, texts.size() - 1)];
+}
+
+void write_histogram(Writer& json, const Histogram& histogram) {
+  const bool times = histogram.scale == Histogram::Scale::kTime;
+  const auto value = [&](std::string_view key, std::uint64_t number) {
+    json.key(key);
+    times ? json.seconds(number) : json.integer(number);
+  };
+  const auto quantile = [&](std::string_view key, double share) {
+    const double number = histogram.quantile(share);
+    json.key(key);
+    if (!times) return json.real(number);
+    // Whole nanoseconds: the buckets are wider than that.
+    json.seconds(number > 0 ? static_cast<std::uint64_t>(std::llround(number)) : 0);
+  };
+  json.begin('{');
+  json.key("count").integer(histogram.count);
+  value("sum", histogram.sum);
+  if (histogram.count == 0) {
+    for (const char* key : {"min", "max", "p50", "p90", "p99", "p999"}) json.key(key).null();
+  } else {
+    value("min", histogram.min);
+    value("max", histogram.max);
+    quantile("p50", 0.5);
+    quantile("p90", 0.9);
+    quantile("p99", 0.99);
+    quantile("p999", 0.999);
+  }
+  json.key("buckets").begin('[');
+  for (const auto& [index, count] : histogram.buckets) {
+    json.begin('[');
+    times ? json.literal(time_bound_text(index)) : json.real(histogram.upper_bound(index));
+    json.integer(count);
+    json.end(']');
+  }
+  json.end(']');
+  json.end('}');
+}
+
+const char* result_name(recording::WaitResult result) {
+  switch (result) {
+    case recording::WaitResult::kEvents:
+      return "events";
+    case recording::WaitResult::kTimeout:
+      return "timeout";
+    case recording::WaitResult::kInterrupted:
+      return "interrupted";
+    case recording::WaitResult::kError:
+      return "error";
+  }
+  return "error";
+}
+
+const char* phase_name(recording::Phase phase) {
+  switch (phase) {
+    case recording::Phase::kPolling:
+      return "polling";
+    case recording::Phase::kDispatching:
+      return "dispatching";
+    case recording::Phase::kOutside:
+      return "outside";
+  }
+  return "outside";
+}
+
+const char* source_name(recording::SourceKind source) {
+  switch (source) {
+    case recording::SourceKind::kLibrary:
+      return "library";
+    case recording::SourceKind::kProbe:
+      return "probe";
+    case recording::SourceKind::kKernel:
+      return "kernel";
+  }
+  return "library";
+}
+
+const char* life_name(recording::Life life) {
+  switch (life) {
+    case recording::Life::kRunning:
+      return "running";
+    case recording::Life::kExited:
+      return "exited";
+    case recording::Life::kKilled:
+      return "killed";
+  }
+  return "killed";
+}
+
+/// "watcher" and "watcher_seconds", null if none (0, or an index that is not in the table yet).
+void write_watcher_time(Writer& json, const LoopSnapshot& loop, std::uint32_t watcher,
+                        std::uint64_t ns) {
+  if (watcher == 0 || watcher > loop.watchers.size()) {
+    json.key("watcher").null();
+    json.key("watcher_seconds").null();
+  } else {
+    json.key("watcher").string(loop.watchers[watcher - 1].name);
+    json.key("watcher_seconds").seconds(ns);
+  }
+}
+
+void write_turn(Writer& json, const LoopSnapshot& loop, const recording::Turn& turn) {
+  json.begin('{');
+  json.key("turn").integer(turn.turn);
+  json.key("at").seconds(turn.at_ns);
+  json.key("poll_wait").seconds(turn.poll_ns);
+  json.key("busy").seconds(turn.busy_ns);
+  json.key("ready");
+  turn.ready >= 0 ? json.integer(turn.ready) : json.null();
+  json.key("timeout");
+  if (turn.timeout_ns >= 0) {
+    json.seconds(static_cast<std::uint64_t>(turn.timeout_ns));
+  } else if (turn.timeout_ns == recording::kTimeoutInfinite) {
+    json.integer(-1);
+  } else {
+    json.null();
+  }
+  json.key("result").literal('"' + std::string(result_name(turn.result)) + '"');
+  write_watcher_time(json, loop, turn.watcher, turn.watcher_ns);
+  json.end('}');
+}
+
+void write_watcher(Writer& json, const recording::WatcherSnapshot& watcher) {
+  json.begin('{');
+  json.key("name").string(watcher.name);
+  json.key("kind").string(findings::watcher_kind_name(watcher.kind));
+  json.key("fd");
+  watcher.active == 1 && watcher.fd >= 0 ? json.integer(watcher.fd) : json.null();
+  json.key("active").integer(watcher.active);
+  json.key("invocations").integer(watcher.callback.count);
+  json.key("callback_seconds");
+  write_histogram(json, watcher.callback);
+  json.key("lag_seconds");
+  watcher.lag ? write_histogram(json, *watcher.lag) : json.null();
+  json.end('}');
+}
+
+void write_loop(Writer& json, const LoopSnapshot& loop, const LoopFacts& facts) {
+  const LoopTimes times = loop_times(loop);
+  const PollCounts polls = poll_counts(loop);
+  json.begin('{');
+  json.key("id").integer(loop.id);
+  json.key("name").string(loop.name);
+  json.key("backend").string(loop.backend);
+  json.key("state").string(loop.ended ? "ended" : "live");
+  json.key("thread_id").integer(loop.thread_id);
+  json.key("epoll_fd");
+  loop.epoll_fd >= 0 ? json.integer(loop.epoll_fd) : json.null();
+  json.key("iterations").integer(loop.iterations);
+  json.key("ready_events").integer(loop.ready_events);
+  json.key("registered_fds").integer_or_null(facts.registered_fds);
+
+  json.key("polls").begin('{');
+  json.key("blocking").integer(polls.blocking);
+  json.key("nonblocking").integer(polls.nonblocking);
+  json.key("events").integer(polls.events);
+  json.key("timeout").integer(polls.timeout);
+  json.key("interrupted").integer(polls.interrupted);
+  json.key("error").integer(polls.error);
+  json.key("saturated").integer(polls.saturated);
+  json.end('}');
+
+  json.key("busy_seconds").seconds(times.busy_ns);
+  json.key("idle_seconds").seconds(times.idle_ns);
+  json.key("utilization");
+  times.utilization ? json.real(*times.utilization) : json.null();
+  json.key("phase").string(phase_name(loop.phase));
+  json.key("phase_seconds").seconds(loop.phase_ns);
+
+  json.key("current");
+  if (loop.phase == recording::Phase::kDispatching) {
+    json.begin('{');
+    json.key("ready");
+    loop.current_ready&&* loop.current_ready >= 0 ? json.integer(*loop.current_ready) : json.null();
+    write_watcher_time(json, loop, loop.running_watcher, loop.running_watcher_ns);
+    json.end('}');
+  } else {
+    json.null();
+  }
+
+  json.key("stall_threshold_seconds").seconds(loop.stall_threshold_ns);
+  json.key("stalls").integer(loop.stalls);
+  json.key("stalled_seconds").seconds(loop.stalled_ns);
+  json.key("poll_wait_seconds");
+  write_histogram(json, loop.poll_wait);
+  json.key("busy_turn_seconds");
+  write_histogram(json, loop.busy);
+  json.key("poll_delay_seconds");
+  write_histogram(json, loop.poll_delay);
+  json.key("timer_lag_seconds");
+  write_histogram(json, loop.timer_lag);
+  json.key("ready_events_per_poll");
+  write_histogram(json, loop.ready);
+
+  json.key("recent").begin('[');
+  for (const auto& turn : loop.recent) write_turn(json, loop, turn);
+  json.end(']');
+  json.key("recent_lost").integer(loop.recent_lost);
+  json.key("ring_capacity").integer(loop.ring_turns);
+  json.key("skew_turns").integer(loop.skew_turns);
+
+  json.key("watchers").begin('[');
+  for (const auto& watcher : loop.watchers) write_watcher(json, watcher);
+  json.end(']');
+  json.key("unattributed_seconds").seconds(times.unattributed_ns);
+  json.end('}');
+}
+
+void write_descriptors(Writer& json, const DescriptorSummary& fds) {
+  json.begin('{');
+  json.key("open").integer_or_null(fds.open);
+  json.key("limit").integer_or_null(fds.limit);
+  json.key("peak").integer_or_null(fds.peak);
+  json.key("opened").integer_or_null(fds.opened);
+  json.key("closed").integer_or_null(fds.closed);
+  json.key("by_kind").begin('{');
+  for (const auto& [kind, count] : fds.by_kind) json.key(kind).integer(count);
+  json.end('}');
+  json.key("sites").literal("[]");
+  json.end('}');
+}
+
+void write_finding(Writer& json, const findings::Finding& finding) {
+  json.begin('{');
+  json.key("rule").string(finding.rule);
+  json.key("severity").string(findings::severity_name(finding.severity));
+  json.key("title").string(finding.title);
+  json.key("detail").string(finding.detail);
+  json.key("advice").string(finding.advice);
+  json.key("count").integer(finding.count);
+  json.key("since");
+  finding.since_ns ? json.string(rfc3339(*finding.since_ns)) : json.null();
+  json.key("subject").string(finding.subject);
+  json.end('}');
+}
+
+void write_process(Writer& json, const ProcessSnapshot& process) {
+  const RecordingSnapshot& recording = process.recording;
+  const bool running = recording.life == recording::Life::kRunning;
+  json.begin('{');
+  json.key("id").string(process.id());
+  json.key("pid").integer(recording.pid);
+  json.key("parent_pid")
+      .integer(process.resources ? process.resources->parent_pid : recording.parent_pid);
+  json.key("command").string(recording.command);
+  json.key("argv").begin('[');
+  for (const auto& argument : recording.argv) json.string(argument);
+  json.end(']');
+  json.key("source").string(source_name(recording.source));
+  json.key("started_at").string(rfc3339(recording.started_ns));
+  json.key("state").string(life_name(recording.life));
+  json.key("uptime_seconds");
+  const std::uint64_t end = running ? recording.taken_ns : recording.ended_ns;
+  end != 0 && end >= recording.started_ns ? json.seconds(end - recording.started_ns) : json.null();
+  json.key("exit_status").integer_or_null(recording.exit_status);
+  json.key("cpu_seconds");
+  process.resources ? json.real(process.resources->cpu_seconds) : json.null();
+  json.key("resident_bytes");
+  process.resources ? json.integer(process.resources->resident_bytes) : json.null();
+
+  json.key("recording").begin('{');
+  json.key("path").string_or_null(recording.path);
+  json.key("version").integer(recording.version);
+  json.key("clock").string(recording.clock == recording::ClockKind::kTsc ? "tsc" : "monotonic");
+  json.key("error").string_or_null(recording.error);
+  json.end('}');
+
+  json.key("loops").begin('[');
+  for (std::size_t i = 0; i < recording.loops.size(); ++i) {
+    write_loop(json, recording.loops[i],
+               i < process.loop_facts.size() ? process.loop_facts[i] : LoopFacts{});
+  }
+  json.end(']');
+  json.key("fds");
+  write_descriptors(json, process.fds);
+  json.key("findings").begin('[');
+  for (const auto& finding : process.findings) write_finding(json, finding);
+  json.end(']');
+  json.key("dropped").begin('{');
+  for (std::size_t i = 0; i < std::size(recording.dropped); ++i) {
+    if (const char* name = findings::drop_kind_name(i)) {
+      json.key(name).integer(recording.dropped[i]);
+    }
+  }
+  json.end('}');
+  json.end('}');
+}
+
+}  // namespace
+
+std::string json_string(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string rfc3339(std::uint64_t realtime_ns) {
+  const auto seconds = static_cast<std::time_t>(realtime_ns / 1'000'000'000u);
+  const auto micros = static_cast<unsigned>(realtime_ns % 1'000'000'000u / 1000u);
+  std::tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  char text[80];
+  std::snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", utc.tm_year + 1900,
+                utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, micros);
+  return text;
+}
+
+std::string to_json(const HostSnapshot& host) {
+  std::string out;
+  out.reserve(64 * 1024);
+  Writer json(out);
+  json.begin('{');
+  json.key("schema").string("loopscope.snapshot/1");
+  json.key("taken_at").string(rfc3339(host.taken_at_ns));
+  json.key("server").begin('{');
+  json.key("version").string(host.version);
+  json.key("mode").string(host.mode == Mode::kServe ? "serve" : "inspector");
+  json.end('}');
+  json.key("processes").begin('[');
+  for (const auto& process : host.processes) write_process(json, process);
+  json.end(']');
+  json.key("unreadable").begin('[');
+  for (const auto& file : host.unreadable) {
+    json.begin('{');
+    json.key("path").string(file.path);
+    json.key("error").string(file.error);
+    json.end('}');
+  }
+  json.end(']');
+  json.end('}');
+  return out;
+}
+
+}  // namespace loopscope::snapshot

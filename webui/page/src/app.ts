@@ -1,0 +1,182 @@
+// The page's one piece of state and the only place that changes it. Components read it and call its methods.
+import { banners, staleSeconds, type Banner } from './banners';
+import type { Process } from './model';
+import { chooseProcess, formatHash, parseHash, successor, type Selection } from './selection';
+import { LoopTrack, ProcessTrack, Store } from './store';
+import { SnapshotStream, type Connection } from './stream';
+import type { SeenTurn } from './turns';
+
+const tokenKey = 'loopscope-token';
+
+export interface Pause {
+  process: string;
+  /** Server time at which the lines stop. */
+  time: number;
+  /** The strips as they were: the live ones move on. */
+  turns: Map<string, SeenTurn[]>;
+}
+
+export class App {
+  readonly store = new Store();
+  readonly stream: SnapshotStream;
+  connection: Connection = { state: 'connecting', since: 0 };
+  selection: Selection = parseHash(location.hash);
+  pause: Pause | null = null;
+  /** Counts changes; components that cache compare it. */
+  version = 0;
+  private last: Process | null = null;
+  private restart: { from: number; to: number; at: number; sameCommand: boolean } | null = null;
+  private listener: () => void = () => {};
+  private frame = 0;
+
+  constructor() {
+    this.stream = new SnapshotStream({
+      url: 'api/v1/stream',
+      token: () => sessionStorage.getItem(tokenKey),
+      onSnapshot: (snapshot, first) => {
+        this.store.ingest(snapshot, first);
+        this.follow();
+        this.changed();
+      },
+      onState: (connection) => {
+        this.connection = connection;
+        this.changed();
+      },
+    });
+    document.addEventListener('visibilitychange', () => {
+      if (document.hidden) return;
+      this.stream.wake();
+      this.changed();
+    });
+    addEventListener('online', () => this.stream.wake());
+    addEventListener('hashchange', () => {
+      this.selection = parseHash(location.hash);
+      this.pause = null;
+      if (this.selection.process !== null) this.last = null; // chosen by hand: not a restart
+      this.follow();
+      this.changed();
+    });
+  }
+
+  start(listener: () => void): void {
+    this.listener = listener;
+    this.stream.start();
+    // Ages and countdowns move without events, but only when there is one to show.
+    setInterval(() => {
+      if (this.connection.state !== 'live' || this.silent === null || this.silent > staleSeconds) this.changed();
+    }, 500);
+  }
+
+  /** At most one rendering per frame, none while hidden: the data is kept, the pixels can wait. */
+  private changed(): void {
+    this.version++;
+    if (document.hidden || this.frame !== 0) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      this.listener();
+    });
+  }
+
+  private follow(): void {
+    const processes = [...this.store.processes.values()].map((track) => track.latest);
+    const { process, restarted } = chooseProcess(this.selection.process ?? this.last?.id ?? null, this.last, processes);
+    if (!process) return;
+    if (restarted && this.last) {
+      const sameCommand = this.last.command === process.command;
+      this.restart = { from: this.last.pid, to: process.pid, at: performance.now(), sameCommand };
+      this.pause = null;
+      // A loop of the same name in the new process is the one to look at.
+      const name = this.last.loops.find((loop) => String(loop.id) === this.selection.loop)?.name;
+      const heir = process.loops.find((loop) => loop.name === name);
+      this.select({ process: this.selection.process === null ? null : process.id, loop: heir ? String(heir.id) : null });
+    }
+    this.last = process;
+  }
+
+  select(change: Partial<Selection>): void {
+    this.selection = { ...this.selection, ...change };
+    history.replaceState(null, '', formatHash(this.selection) || location.pathname + location.search);
+    this.changed();
+  }
+
+  selectProcess(id: string): void {
+    this.last = this.store.processes.get(id)?.latest ?? null;
+    this.restart = null;
+    this.pause = null;
+    this.select({ process: id, loop: null });
+  }
+
+  get process(): ProcessTrack | null {
+    return this.last ? (this.store.processes.get(this.last.id) ?? null) : null;
+  }
+
+  get loop(): LoopTrack | null {
+    const loops = this.process?.loops;
+    if (!loops) return null;
+    return loops.get(this.selection.loop ?? '') ?? loops.values().next().value ?? null;
+  }
+
+  /** Seconds since the last event arrived. */
+  get silent(): number | null {
+    return this.stream.lastEventAt === null ? null : (performance.now() - this.stream.lastEventAt) / 1000;
+  }
+
+  /** The server's clock, carried on by ours while no event comes: what ages are counted from. */
+  get now(): number {
+    return (this.store.time ?? 0) + (this.silent ?? 0);
+  }
+
+  get connectionText(): { kind: 'live' | 'stale' | 'lost' | 'connecting' | 'locked'; text: string } {
+    const { connection, silent } = this;
+    switch (connection.state) {
+      case 'unauthorized':
+        return { kind: 'locked', text: 'token needed' };
+      case 'waiting': {
+        const seconds = Math.ceil((connection.retryAt - performance.now()) / 1000);
+        return { kind: 'lost', text: seconds > 0 ? `reconnecting in ${seconds}\u00a0s` : 'reconnecting' };
+      }
+      case 'connecting':
+        return silent === null ? { kind: 'connecting', text: 'connecting' } : { kind: 'lost', text: 'reconnecting' };
+      case 'live':
+        return silent !== null && silent > staleSeconds ? { kind: 'stale', text: 'stale' } : { kind: 'live', text: 'live' };
+    }
+  }
+
+  get banners(): Banner[] {
+    const process = this.process;
+    const { connection } = this;
+    const endedAgo = process?.endedAt == null ? null : Math.max(0, this.now - process.endedAt);
+    return banners({
+      connection,
+      silent: this.silent,
+      retryIn: connection.state === 'waiting' ? (connection.retryAt - performance.now()) / 1000 : null,
+      process: process?.latest ?? null,
+      endedAgo,
+      restart: this.restart && { ...this.restart, ago: (performance.now() - this.restart.at) / 1000 },
+      foreignSchema: this.store.foreignSchema,
+    });
+  }
+
+  /** A dead process is on screen and a younger one of its command runs. */
+  get heir(): Process | null {
+    const process = this.process;
+    if (!process || process.running) return null;
+    const found = successor(process.latest, [...this.store.processes.values()].map((track) => track.latest));
+    return found ? (this.store.processes.get(found.id)?.latest ?? null) : null;
+  }
+
+  togglePause(): void {
+    const process = this.process;
+    if (this.pause || !process) this.pause = null;
+    else {
+      const turns = new Map([...process.loops].map(([id, loop]) => [id, loop.turns.recent]));
+      this.pause = { process: process.latest.id, time: process.time, turns };
+    }
+    this.changed();
+  }
+
+  setToken(token: string): void {
+    sessionStorage.setItem(tokenKey, token);
+    this.stream.retry();
+  }
+}

@@ -1,0 +1,20 @@
+import type { App } from '../app';
+
+export function Banners({ app }: { app: App }) {
+  const heir = app.heir;
+  const list = app.banners;
+  return (
+    <div data-testid="banner" class="banners">
+      {list.map((banner) => (
+        <div key={banner.key} class={`banner ${banner.level}`} role={banner.level === 'error' ? 'alert' : undefined} aria-live="off">
+          <span>{banner.text}</span>
+          {banner.key === 'ended' && heir && (
+            <button type="button" onClick={() => app.selectProcess(heir.id)}>
+              show the running one, pid {heir.pid}
+            </button>
+          )}
+        </div>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,149 @@
+import type { ComponentChildren } from 'preact';
+import * as format from '../format';
+import type { HelpKey } from '../help';
+import { isStalled } from '../stalled';
+import type { LoopTrack, ProcessTrack } from '../store';
+import { windowLabel } from './windowLabel';
+import { nowSeconds } from './LoopTabs';
+import { Term } from './Term';
+
+export function LiveState({ process, loop, window }: { process: ProcessTrack; loop: LoopTrack; window: number }) {
+  const { latest } = loop;
+  const whole = process.base(Infinity);
+  const nowBase = process.base(nowSeconds) ?? (process.running ? undefined : whole);
+  const now = nowBase ? process.window(loop, nowBase) : null;
+  const longBase = process.base(window) ?? (process.running ? undefined : whole);
+  const long = longBase ? process.window(loop, longBase) : null;
+  const label = windowLabel(window);
+  const ready = long?.readyPerTurn;
+  return (
+    <section class="figures" aria-label="Live state">
+      <State process={process} loop={loop} />
+      <Figure title="utilization" about="utilization" testid="utilization" value={format.percent(now?.utilization)} side={`${label}: ${format.percent(long?.utilization)}`}>
+        <div class="meter large" aria-hidden="true">
+          <span style={{ width: `${(now?.utilization ?? 0) * 100}%` }} />
+        </div>
+      </Figure>
+      <Figure title="turns / s" about="turns" testid="turns-per-second" value={format.rate(now?.turnsPerSecond)} side={`${label}: ${format.rate(long?.turnsPerSecond)}`}>
+        <div class="under">{format.count(latest.iterations)} since start</div>
+      </Figure>
+      <Figure title="ready / turn" about="readyPerTurn" testid="ready-per-turn" value={format.rate(now?.readyPerTurn)} side={`${label}: ${format.rate(ready)}`}>
+        <div class="under">{latest.ready_events === null ? 'not visible here' : `${format.count(latest.ready_events)} since start`}</div>
+      </Figure>
+      <Figure title="registered fds" about="registered" testid="registered-fds" value={format.count(latest.registered_fds)} side="">
+        <div class="under">
+          {latest.backend}
+          {latest.epoll_fd !== null && `, epoll fd ${latest.epoll_fd}`}
+          {latest.thread_id !== null && `, thread ${latest.thread_id}`}
+        </div>
+      </Figure>
+      <PollResults process={process} loop={loop} window={window} />
+    </section>
+  );
+}
+
+function Figure(props: {
+  title: string;
+  about: HelpKey;
+  testid: string;
+  value: string;
+  side: string;
+  children?: ComponentChildren;
+}) {
+  return (
+    <div class="card figure">
+      <h3>
+        <Term about={props.about}>{props.title}</Term>
+        <span class="side">{props.side}</span>
+      </h3>
+      <div class="value" data-testid={props.testid}>
+        {props.value}
+      </div>
+      {props.children}
+    </div>
+  );
+}
+
+function State({ process, loop }: { process: ProcessTrack; loop: LoopTrack }) {
+  const { latest } = loop;
+  const live = process.running && latest.state !== 'ended';
+  const stalled = live && isStalled(latest);
+  const watcher = latest.phase === 'dispatching' ? (latest.current?.watcher ?? null) : null;
+  const watcherSeconds = latest.current?.watcher_seconds ?? null;
+  return (
+    <div class={`card figure state ${live ? latest.phase : 'over'} ${stalled ? 'stalled' : ''}`}>
+      <h3>
+        <Term about="state">{live ? 'state' : 'last state'}</Term>
+        {stalled && (
+          <span class="badge slow" role="alert">
+            stalled
+          </span>
+        )}
+      </h3>
+      <div class="value">
+        <span data-testid="loop-phase" data-phase={latest.phase} data-stalled={stalled ? 'true' : 'false'}>
+          {latest.phase}
+        </span>
+      </div>
+      <div class="for">{latest.phase_seconds !== null && `for ${format.duration(latest.phase_seconds)}`}</div>
+      <div class="under">
+        {latest.state === 'ended' && process.running ? (
+          'this loop has ended'
+        ) : watcher !== null ? (
+          <>
+            in <code data-testid="current-watcher">{watcher}</code>
+            {watcherSeconds !== null && `, ${format.duration(watcherSeconds)}`}
+          </>
+        ) : latest.phase === 'dispatching' ? (
+          stalled ? 'outside any named callback' : 'running callbacks'
+        ) : latest.phase === 'polling' ? (
+          'waiting in epoll_wait'
+        ) : (
+          'the thread is not in the loop'
+        )}
+      </div>
+    </div>
+  );
+}
+
+function PollResults({ process, loop, window }: { process: ProcessTrack; loop: LoopTrack; window: number }) {
+  const base = process.base(window) ?? (process.running ? undefined : process.base(Infinity));
+  const polls = base ? process.window(loop, base).polls : null;
+  const stalls = base ? process.window(loop, base).stalls : null;
+  const parts = [
+    ['events', polls?.events ?? null],
+    ['timeout', polls?.timeout ?? null],
+    ['interrupted', polls?.interrupted ?? null],
+    ['error', polls?.error ?? null],
+  ] as const;
+  const total = parts.reduce((sum, [, n]) => sum + (n ?? 0), 0);
+  const { stall_threshold_seconds: threshold } = loop.latest;
+  return (
+    <div class="card figure polls">
+      <h3>
+        <Term about="polls">poll results</Term>
+        <span class="side">{windowLabel(window)}</span>
+      </h3>
+      <div class="stack" aria-hidden="true">
+        {parts.map(([name, n]) => (
+          <span key={name} class={`part ${name}`} style={{ flexGrow: String(total > 0 ? (n ?? 0) / total : 0) }} />
+        ))}
+      </div>
+      <ul class="parts">
+        {parts.map(([name, n]) => (
+          <li key={name} title={format.exact(n)}>
+            <span class={`key ${name}`} aria-hidden="true" />
+            {name} <b>{format.count(n)}</b>
+          </li>
+        ))}
+        <li class={total > 0 && (polls?.saturated ?? 0) / total > 0.01 ? 'bad' : ''} title={format.exact(polls?.saturated)}>
+          saturated <b>{format.count(polls?.saturated)}</b>
+        </li>
+        <li class={stalls ? 'bad' : ''}>
+          <Term about="stalls">stalls</Term> <b>{format.count(stalls)}</b>
+          {threshold !== null && <span class="quiet"> over {format.duration(threshold)}</span>}
+        </li>
+      </ul>
+    </div>
+  );
+}

@@ -1,0 +1,105 @@
+import { useState } from 'preact/hooks';
+import * as format from '../format';
+import { isStalled } from '../stalled';
+import type { LoopTrack } from '../store';
+
+const shown = 8;
+
+export function SlowTurns({ loop, now, running }: { loop: LoopTrack; now: number; running: boolean }) {
+  const [order, setOrder] = useState<'busy' | 'time'>('busy');
+  const turns = loop.turns.slowest(shown, order);
+  const slow = loop.turns.slowSeen;
+  // A loop that hangs finishes no turn: the one it hangs in belongs on top, with the name of what it hangs in.
+  const hanging = running && isStalled(loop.latest);
+  const threshold = loop.latest.stall_threshold_seconds;
+  return (
+    <section class="card" aria-labelledby="slow-title">
+      <div class="card-head">
+        <h2 id="slow-title">Slowest recent turns</h2>
+        <span class={slow > 0 || hanging ? 'badge slow' : 'badge good'}>
+          {hanging ? `one in progress${slow > 0 ? ', ' : ''}` : ''}
+          {slow > 0 ? `${format.count(slow)} slow since this page was opened` : hanging ? '' : 'none slow since this page was opened'}
+        </span>
+        <span class="quiet grow rule">
+          slow: {threshold !== null && `busy over ${format.duration(threshold)}, or `}ten times this loop’s p99 and at least 1 ms
+        </span>
+        <div class="toggle" role="group" aria-label="Order">
+          <button type="button" aria-pressed={order === 'busy'} onClick={() => setOrder('busy')}>
+            slowest
+          </button>
+          <button type="button" aria-pressed={order === 'time'} onClick={() => setOrder('time')}>
+            newest
+          </button>
+        </div>
+      </div>
+      <div class="scroll">
+        <table class="numbers slow-turns">
+          <thead>
+            <tr>
+              <th scope="col" class="left">when</th>
+              <th scope="col">busy</th>
+              <th scope="col" class="left">longest watcher</th>
+              <th scope="col">its time</th>
+              <th scope="col">ready</th>
+              <th scope="col">poll wait</th>
+              <th scope="col">turn</th>
+            </tr>
+          </thead>
+          <tbody data-testid="slow-turns">
+            {hanging && <InProgress loop={loop} />}
+            {turns.map((turn) => (
+              <tr
+                key={turn.turn}
+                class={turn.slow ? 'is-slow' : ''}
+                data-testid="slow-turn"
+                data-watcher={turn.watcher ?? ''}
+                data-slow={turn.slow ? 'true' : 'false'}
+              >
+                <td class="left">
+                  {format.clock(turn.at, true)} <span class="quiet">{format.span(now - turn.at)} ago</span>
+                </td>
+                <td class="strong">
+                  {turn.slow && (
+                    <span class="mark" title="slow">
+                      <span aria-hidden="true">▼</span>
+                      <span class="unseen">slow</span>{' '}
+                    </span>
+                  )}
+                  {format.duration(turn.busy)}
+                </td>
+                <td class="left">{turn.watcher === null ? <span class="quiet">no named watcher</span> : <code>{turn.watcher}</code>}</td>
+                <td>{turn.watcher === null ? '—' : format.duration(turn.watcher_seconds)}</td>
+                <td>{format.count(turn.ready)}</td>
+                <td>{format.duration(turn.poll_wait)}</td>
+                <td class="quiet">{format.exact(turn.turn)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {turns.length === 0 && <p class="quiet note">No turn yet.</p>}
+    </section>
+  );
+}
+
+function InProgress({ loop }: { loop: LoopTrack }) {
+  const { current, phase_seconds: seconds } = loop.latest;
+  const watcher = current?.watcher ?? null;
+  return (
+    <tr class="is-slow" data-testid="slow-turn" data-watcher={watcher ?? ''} data-slow="true" data-in-progress="true">
+      <td class="left strong">in progress</td>
+      <td class="strong">
+        <span class="mark">
+          <span aria-hidden="true">▼</span>
+          <span class="unseen">slow</span>{' '}
+        </span>
+        {format.duration(seconds)}
+      </td>
+      <td class="left">{watcher === null ? <span class="quiet">no named watcher</span> : <code>{watcher}</code>}</td>
+      <td>{watcher === null ? '—' : format.duration(current?.watcher_seconds)}</td>
+      <td>{format.count(current?.ready)}</td>
+      <td>—</td>
+      <td class="quiet">—</td>
+    </tr>
+  );
+}

@@ -1,0 +1,154 @@
+// The snapshot as the server sends it: docs/http-api.md is the contract, this is its shape in TypeScript.
+// A value that a source cannot know is null. Fields this page does not use are left out.
+
+export interface WireHistogram {
+  count: number;
+  sum: number;
+  min: number | null;
+  max: number | null;
+  p50: number | null;
+  p90: number | null;
+  p99: number | null;
+  p999: number | null;
+  buckets: [number, number][];
+}
+
+export type Phase = 'polling' | 'dispatching' | 'outside';
+
+export interface Turn {
+  turn: number;
+  at: number;
+  poll_wait: number;
+  busy: number;
+  ready: number | null;
+  timeout: number | null;
+  result: string;
+  watcher: string | null;
+  watcher_seconds: number | null;
+}
+
+export interface Watcher {
+  name: string;
+  kind: string;
+  fd: number | null;
+  active: number | boolean | null;
+  invocations: number;
+  callback_seconds: WireHistogram;
+  lag_seconds: WireHistogram | null;
+}
+
+export interface Polls {
+  blocking: number | null;
+  nonblocking: number | null;
+  events: number | null;
+  timeout: number | null;
+  interrupted: number | null;
+  error: number | null;
+  saturated: number | null;
+}
+
+export interface Loop {
+  id: string | number;
+  name: string;
+  backend: string;
+  state: 'live' | 'ended';
+  thread_id: number | null;
+  epoll_fd: number | null;
+  iterations: number;
+  ready_events: number | null;
+  registered_fds: number | null;
+  polls: Polls;
+  busy_seconds: number;
+  idle_seconds: number;
+  utilization: number | null;
+  phase: Phase;
+  phase_seconds: number | null;
+  current: { ready: number | null; watcher: string | null; watcher_seconds: number | null } | null;
+  stall_threshold_seconds: number | null;
+  stalls: number | null;
+  stalled_seconds: number | null;
+  poll_wait_seconds: WireHistogram | null;
+  busy_turn_seconds: WireHistogram | null;
+  poll_delay_seconds: WireHistogram | null;
+  timer_lag_seconds: WireHistogram | null;
+  ready_events_per_poll: WireHistogram | null;
+  recent: Turn[];
+  recent_lost: number | null;
+  ring_capacity: number | null;
+  skew_turns: number | null;
+  watchers: Watcher[];
+  unattributed_seconds: number | null;
+}
+
+export interface Frame {
+  function: string | null;
+  file: string | null;
+  line: number | null;
+  module: string | null;
+}
+
+export interface OpenSite {
+  stack: Frame[];
+  kind: string;
+  live: number;
+  opened: number;
+  closed: number;
+  oldest_seconds: number | null;
+}
+
+export interface Descriptors {
+  open: number | null;
+  limit: number | null;
+  peak: number | null;
+  opened: number | null;
+  closed: number | null;
+  by_kind: Record<string, number> | null;
+  sites: OpenSite[] | null;
+}
+
+export interface Finding {
+  rule: string;
+  severity: 'info' | 'warning' | 'error';
+  title: string;
+  detail: string | null;
+  advice: string | null;
+  count: number | null;
+  since: string | number | null;
+  subject: string | null;
+}
+
+export interface Process {
+  id: string;
+  pid: number;
+  parent_pid: number | null;
+  command: string;
+  argv: string[] | null;
+  source: string;
+  started_at: string;
+  state: 'running' | 'exited' | 'killed';
+  uptime_seconds: number | null;
+  exit_status: number | null;
+  cpu_seconds: number | null;
+  resident_bytes: number | null;
+  recording: { path: string | null; version: number | null; clock: string | null; error: string | null } | null;
+  loops: Loop[];
+  fds: Descriptors | null;
+  findings: Finding[] | null;
+  dropped: Record<string, number> | null;
+}
+
+export interface Snapshot {
+  schema: string;
+  taken_at: string;
+  server: { version: string; mode: string } | null;
+  processes: Process[];
+}
+
+export const schema = 'loopscope.snapshot/1';
+
+/** RFC 3339 to seconds. Date.parse alone would cut to milliseconds, which shows in rates over 0.4 s. */
+export function instant(text: string): number {
+  const match = /^(.*?)(\.\d+)?(Z|[+-]\d\d:\d\d)$/.exec(text);
+  if (!match) return Date.parse(text) / 1000;
+  return Date.parse(`${match[1]}${match[3]}`) / 1000 + Number(match[2] ?? 0);
+}

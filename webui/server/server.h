@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The HTTP server of docs/http-api.md: page, snapshot, stream, metrics. It knows snapshots only,
+// not where they come from.
+//
+// Only this part of loopscope uses CivetWeb; docs of what was learned about it: server.cpp.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "webui/server/stream_hub.h"
+
+namespace loopscope::webui {
+
+struct ServerOptions {
+  /// An IPv4 or IPv6 literal, or "localhost". Beyond loopback a token is required, or `insecure`.
+  std::string address = "127.0.0.1";
+  /// 0: a free one.
+  std::uint16_t port = 0;
+  /// If set, the API and the metrics want `Authorization: Bearer TOKEN`.
+  std::string token;
+  bool insecure = false;
+  /// Streams at once; one more is answered 503. Each costs a sleeping thread.
+  unsigned max_streams = 56;
+  /// If set, the page's files are read from here on every request instead of those compiled in.
+  std::string page_directory;
+
+  /// Between two events of the stream.
+  std::chrono::milliseconds stream_interval{400};
+  /// A request must arrive, and a client must take some of the answer, within this time.
+  std::chrono::milliseconds timeout{10'000};
+};
+
+/// The server cannot start: what() names the address and says what to do.
+class ServerError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Serves until destroyed. Connections are served on max_streams + kSpareThreads threads of its
+/// own, named "loopscope-http", with all signals blocked; one more takes the stream's snapshots.
+///
+/// Thread-safety: construct and destroy on any thread; accessors from any.
+/// Fork: a child has no server. Destroying the child's copy frees nothing (its threads, and locks
+/// they may have held, are not there to be waited for).
+/// SIGPIPE: CivetWeb sets it to be ignored from each thread it starts; the constructor puts the
+/// host's disposition back. A SIGPIPE handler that the host installs on another thread meanwhile
+/// may be lost.
+class Server {
+ public:
+  /// Threads that streams never take: page, snapshot and metrics always find one.
+  static constexpr unsigned kSpareThreads = 8;
+
+  /// Throws ServerError if the address cannot be listened on, std::invalid_argument for options
+  /// that make no sense. `provider` is called on several threads at once.
+  Server(const ServerOptions& options, SnapshotProvider provider);
+  /// Ends all connections and joins the threads; takes as long as a snapshot that is being taken.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  std::uint16_t port() const;
+  /// "http://127.0.0.1:41234/"; for a wildcard address the loopback one.
+  std::string url() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace loopscope::webui

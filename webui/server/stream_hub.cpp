@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "webui/server/stream_hub.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "instrumentation/snapshot/json.h"
+
+namespace loopscope::webui {
+namespace {
+
+/// Turns a loop in one event: 1280 a second, drawn one by one; faster loops show `recent_lost`.
+constexpr std::size_t kTurnsPerLoop = 512;
+/// Turns in one event over all loops, about 200 bytes each: a host with many loops must not turn
+/// every event into megabytes.
+constexpr std::size_t kTurnsPerEvent = 8192;
+constexpr std::size_t kLeastTurnsPerLoop = 16;
+
+std::shared_ptr<const std::string> event_of(const snapshot::HostSnapshot& host) {
+  std::string json = snapshot::to_json(host);  // one line: no newline could end the event early
+  std::string event;
+  event.reserve(json.size() + 32);
+  event += "event: snapshot\ndata: ";
+  event += json;
+  event += "\n\n";
+  return std::make_shared<const std::string>(std::move(event));
+}
+
+std::size_t turns_per_loop(const snapshot::HostSnapshot* host) {
+  std::size_t loops = 1;
+  if (host != nullptr) {
+    for (const auto& process : host->processes) loops += process.recording.loops.size();
+  }
+  return std::clamp(kTurnsPerEvent / loops, kLeastTurnsPerLoop, kTurnsPerLoop);
+}
+
+/// A process has one recording for each program it became by exec(3).
+std::string recording_id(const snapshot::ProcessSnapshot& process) {
+  return process.id() + process.recording.path;
+}
+
+}  // namespace
+
+StreamPosition position_after(const snapshot::HostSnapshot& host, const StreamPosition& before) {
+  StreamPosition position;  // only of loops that are still there: it cannot grow for ever
+  for (const auto& process : host.processes) {
+    const std::string id = recording_id(process);
+    for (const auto& loop : process.recording.loops) {
+      auto key = std::make_tuple(id, loop.id, loop.generation);
+      if (!loop.recent.empty()) {
+        position.emplace(std::move(key), loop.recent.back().turn);
+      } else if (const auto known = before.find(key); known != before.end()) {
+        position.insert(*known);
+      } else {
+        position.emplace(std::move(key), 0);  // it has no turn yet: none of the next is old
+      }
+    }
+  }
+  return position;
+}
+
+void trim_to_news(snapshot::HostSnapshot& host, const StreamPosition& position) {
+  for (auto& process : host.processes) {
+    const std::string id = recording_id(process);
+    for (auto& loop : process.recording.loops) {
+      const auto known = position.find(std::make_tuple(id, loop.id, loop.generation));
+      if (known == position.end()) continue;
+      const std::uint64_t last = known->second;
+      auto& recent = loop.recent;
+      const auto news = std::find_if(recent.begin(), recent.end(),
+                                     [last](const auto& turn) { return turn.turn > last; });
+      recent.erase(recent.begin(), news);
+      loop.recent_lost = recent.empty() ? 0 : recent.front().turn - last - 1;
+    }
+  }
+}
+
+StreamHub::StreamHub(SnapshotProvider provider, std::chrono::milliseconds interval,
+                     unsigned max_streams)
+    : provider_(std::move(provider)), interval_(interval), max_streams_(max_streams) {
+  ticker_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "loopscope-tick");
+    tick();
+  });
+}
+
+StreamHub::~StreamHub() {
+  stop();
+  ticker_.join();
+}
+
+void StreamHub::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  news_.notify_all();
+  wakeup_.notify_all();
+}
+
+std::unique_ptr<StreamHub::Subscription> StreamHub::subscribe() {
+  const std::lock_guard lock(mutex_);
+  if (streams_ >= max_streams_ || stopping_) return nullptr;
+  auto subscription = std::make_unique<Subscription>(*this);
+  if (streams_++ == 0) wakeup_.notify_all();
+  return subscription;
+}
+
+void StreamHub::leave() {
+  const std::lock_guard lock(mutex_);
+  if (--streams_ == 0) wakeup_.notify_all();
+}
+
+void StreamHub::tick() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    if (streams_ == 0) {
+      frames_.clear();
+      queued_bytes_ = 0;
+      snapshot_.reset();
+      wakeup_.wait(lock, [this] { return stopping_ || streams_ > 0; });
+      continue;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    const std::shared_ptr<const StreamPosition> before =
+        frames_.empty() ? std::make_shared<const StreamPosition>() : frames_.back().position;
+    const std::shared_ptr<const snapshot::HostSnapshot> last = snapshot_;
+    lock.unlock();
+
+    Frame frame;
+    std::shared_ptr<const snapshot::HostSnapshot> taken;
+    try {
+      taken = std::make_shared<const snapshot::HostSnapshot>(provider_(turns_per_loop(last.get())));
+      snapshot::HostSnapshot news = *taken;
+      trim_to_news(news, *before);
+      frame.bytes = event_of(news);
+      frame.position = std::make_shared<const StreamPosition>(position_after(*taken, *before));
+    } catch (const std::exception&) {
+      taken.reset();  // out of memory, say: the streams wait, the next tick tries again
+    }
+
+    lock.lock();
+    if (taken) {
+      snapshot_ = std::move(taken);
+      queued_bytes_ += frame.bytes->size();
+      frames_.push_back(std::move(frame));
+      ++newest_;
+      while (frames_.size() > kQueuedFrames ||
+             (frames_.size() > 1 && queued_bytes_ > kQueuedBytes)) {
+        queued_bytes_ -= frames_.front().bytes->size();
+        frames_.pop_front();
+      }
+      news_.notify_all();
+    }
+    // A snapshot that takes long must not keep a core busy: rest at least as long as it took.
+    const auto now = std::chrono::steady_clock::now();
+    const auto next = std::max(begin + interval_, now + (now - begin));
+    wakeup_.wait_until(lock, next, [this] { return stopping_; });
+  }
+}
+
+std::shared_ptr<const std::string> StreamHub::Subscription::next() {
+  std::unique_lock lock(hub_.mutex_);
+  hub_.news_.wait(lock, [this] {
+    return hub_.stopping_ || (hub_.snapshot_ && (!started_ || seen_ < hub_.newest_));
+  });
+  if (hub_.stopping_) return nullptr;
+
+  const std::uint64_t oldest = hub_.newest_ - hub_.frames_.size() + 1;
+  if (started_ && seen_ + 1 >= oldest) {
+    const Frame& frame = hub_.frames_[static_cast<std::size_t>(seen_ + 1 - oldest)];
+    ++seen_;
+    position_ = frame.position;
+    return frame.bytes;
+  }
+  // New here, or too far behind: a frame of one's own, made on one's own thread.
+  const std::shared_ptr<const snapshot::HostSnapshot> whole = hub_.snapshot_;
+  const std::shared_ptr<const StreamPosition> position =
+      started_ ? std::exchange(position_, hub_.frames_.back().position) : nullptr;
+  position_ = hub_.frames_.back().position;
+  seen_ = hub_.newest_;
+  started_ = true;
+  lock.unlock();
+  if (!position) return event_of(*whole);
+  snapshot::HostSnapshot news = *whole;
+  trim_to_news(news, *position);
+  return event_of(news);
+}
+
+}  // namespace loopscope::webui

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One snapshot for all streams: a single thread takes and serialises it, every stream sends the
+// same bytes, each at its own pace.
+//
+//   ticker ──► [frame 41][frame 42][frame 43]      the last few, shared
+//                  ▲                    ▲
+//               laggard              the others    each a Subscription: "I have seen 40"
+//
+// A stream that lags by a few frames gets all of them. One that lags further than the queue reaches
+// gets a frame made for it alone from the newest snapshot: the turns since the last frame *it* got,
+// with `recent_lost` saying how many of those are gone. So what a client adds up is right, however
+// slow it is.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <tuple>
+
+#include "instrumentation/snapshot/host_snapshot.h"
+
+namespace loopscope::webui {
+
+/// Takes a snapshot with at most `recent` turns a loop. Called from several threads at once.
+using SnapshotProvider = std::function<snapshot::HostSnapshot(std::size_t recent)>;
+
+/// The last turn given of each loop: (recording, loop id, generation) -> turn.
+using StreamPosition =
+    std::map<std::tuple<std::string, std::uint32_t, std::uint64_t>, std::uint64_t>;
+
+/// The position after `host` was given to a client that was at `before`.
+StreamPosition position_after(const snapshot::HostSnapshot& host, const StreamPosition& before);
+
+/// Leaves in `host` only what is new to a client at `position`; says in `recent_lost` what it can
+/// no longer get. Loops that are not in `position` stay whole.
+void trim_to_news(snapshot::HostSnapshot& host, const StreamPosition& position);
+
+/// Thread-safety: all methods from any thread. The ticker sleeps while nobody subscribes.
+/// Memory: at most kQueuedFrames frames and (beyond the newest) kQueuedBytes.
+class StreamHub {
+ public:
+  static constexpr std::size_t kQueuedFrames = 25;  // 10 s
+  static constexpr std::size_t kQueuedBytes = 16u << 20;
+
+  StreamHub(SnapshotProvider provider, std::chrono::milliseconds interval, unsigned max_streams);
+  /// Subscriptions must be gone: stop(), then join the threads that serve them.
+  ~StreamHub();
+  StreamHub(const StreamHub&) = delete;
+  StreamHub& operator=(const StreamHub&) = delete;
+
+  /// One client's place in the stream. Used by one thread.
+  class Subscription {
+   public:
+    explicit Subscription(StreamHub& hub) : hub_(hub) {}
+    ~Subscription() { hub_.leave(); }
+    Subscription(const Subscription&) = delete;
+    Subscription& operator=(const Subscription&) = delete;
+
+    /// Blocks for the next frame, the bytes of one server-sent event. Null: the server shuts down.
+    std::shared_ptr<const std::string> next();
+
+   private:
+    StreamHub& hub_;
+    bool started_ = false;
+    std::uint64_t seen_ = 0;
+    std::shared_ptr<const StreamPosition> position_;
+  };
+
+  /// None: there are max_streams already.
+  std::unique_ptr<Subscription> subscribe();
+
+  /// Ends every next() and the ticker. Idempotent.
+  void stop();
+
+ private:
+  struct Frame {
+    std::shared_ptr<const std::string> bytes;
+    std::shared_ptr<const StreamPosition> position;  // of a client that has been given it
+  };
+
+  void tick();
+  void leave();
+
+  const SnapshotProvider provider_;
+  const std::chrono::milliseconds interval_;
+  const unsigned max_streams_;
+
+  std::mutex mutex_;
+  std::condition_variable news_;    // for subscriptions
+  std::condition_variable wakeup_;  // for the ticker
+  bool stopping_ = false;
+  unsigned streams_ = 0;
+  std::uint64_t newest_ = 0;  // number of frames_.back(); 0: no frame yet
+  std::deque<Frame> frames_;
+  std::size_t queued_bytes_ = 0;
+  std::shared_ptr<const snapshot::HostSnapshot> snapshot_;  // what frames_.back() was made from
+  std::thread ticker_;
+};
+
+}  // namespace loopscope::webui
