@@ -161,7 +161,7 @@ Instrument::Instrument(struct ev_loop* loop, const LoopSettings& settings)
 
   // Inside a callback of the loop already (or in a run that began before): nobody will tell that it
   // was entered.
-  depth_ = static_cast<int>(ev_depth(loop));
+  depth_ = sees_run_ ? static_cast<int>(ev_depth(loop)) : 0;
   if (depth_ > 0) recorder_.enter();
   if (ev_iteration(loop) > 0) learned_epoll_fd_ = -2;
 }

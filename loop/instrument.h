@@ -45,7 +45,7 @@ class Instrument {
     if (depth_++ == 0) recorder_.enter();
   }
   void leave() noexcept {
-    if (--depth_ == 0) recorder_.leave();
+    if (depth_ > 0 && --depth_ == 0) recorder_.leave();
   }
 
   /// Measures a callback from construction to destruction, also when it throws.

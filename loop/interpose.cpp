@@ -145,16 +145,14 @@ LOOPSCOPE_INTERPOSED int epoll_ctl(int epfd, int operation, int fd,
 }
 
 LOOPSCOPE_INTERPOSED int ev_run(struct ev_loop* loop, int flags) {
-  Instrument* instrument = Instrument::find(loop);
-  if (instrument == nullptr) return loopscope::detail::real().ev_run(loop, flags);
-  // Looked up again at the end: a callback may have released the instrument.
+  // Looked up again at the end: a callback may have instrumented the loop, or released it.
   struct Scope {
     struct ev_loop* loop;
     ~Scope() {
-      if (Instrument* still = Instrument::find(loop)) still->leave();
+      if (Instrument* instrument = Instrument::find(loop)) instrument->leave();
     }
   };
-  instrument->enter();
+  if (Instrument* instrument = Instrument::find(loop)) instrument->enter();
   const Scope scope{loop};
   return loopscope::detail::real().ev_run(loop, flags);
 }

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Two commands do everything on a fresh Debian 12: `make demo` and `make test`. Each installs what it needs from Debian if it
+# is missing (with sudo where not root), and nothing that is there.
+
+PRESET ?= release
+BUILD := build/$(PRESET)
+JOBS ?= $(shell nproc)
+# A Debian package each; scripts/need.sh asks dpkg and installs the missing ones in one go.
+BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
+  nlohmann-json3-dev libcli11-dev nodejs npm
+TEST_PACKAGES := libgtest-dev libgmock-dev python3 strace curl
+BENCH_PACKAGES := libbenchmark-dev python3 strace
+LINT_PACKAGES := clang-format clang-tidy shellcheck
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-slow asan tsan bench format lint install clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PRESET=$(PRESET) (dev, release, asan, tsan, tidy, bench), JOBS=$(JOBS)"
+
+build: ## build everything (PRESET=release)
+	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	cmake --preset $(PRESET)
+	cmake --build $(BUILD) -j $(JOBS)
+
+demo: ## build and run the demo: a TCP server to look into, live page and /metrics
+	scripts/need.sh $(BUILD_PACKAGES)
+	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=OFF
+	cmake --build build/release -j $(JOBS) --target loopscope_demo
+	build/release/examples/demo $(ARGS)
+
+test: ## run every test: unit, integration, browser, Prometheus, crash, torture (with sanitizers), consumer
+	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	scripts/need.sh --tool prometheus --tool promtool --unpack prometheus
+	scripts/need.sh --tool chromium chromium
+	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
+	cmake --build build/release -j $(JOBS)
+	ctest --test-dir build/release --output-on-failure --no-tests=error -j $(JOBS)
+	$(MAKE) --no-print-directory asan tsan
+
+asan: ## unit and torture tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	cmake --preset asan
+	cmake --build build/asan -j $(JOBS) --target sanitized-tests
+	ctest --preset asan -j $(JOBS)
+
+tsan: ## unit and torture tests under ThreadSanitizer
+	cmake --preset tsan
+	cmake --build build/tsan -j $(JOBS) --target sanitized-tests
+	ctest --preset tsan -j $(JOBS)
+
+bench: ## measure against the budgets and print the table (about 15 minutes; ARGS=--quick for a look)
+	scripts/need.sh $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+	cmake --preset bench
+	cmake --build build/bench -j $(JOBS)
+	python3 tests/bench/run.py --build build/bench $(ARGS)
+
+format: ## format the whole tree
+	scripts/need.sh clang-format
+	git ls-files '*.cpp' '*.h' '*.c' | xargs clang-format -i
+
+lint: ## formatting, clang-tidy, shellcheck, TypeScript
+	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
+	git ls-files '*.cpp' '*.h' '*.c' | xargs clang-format --dry-run -Werror
+	git ls-files '*.sh' .ci/run | xargs shellcheck
+	cmake --preset tidy
+	cmake --build build/tidy -j $(JOBS)
+
+install: build ## install to PREFIX (default /usr/local)
+	cmake --install $(BUILD) --prefix $(or $(PREFIX),/usr/local)
+
+clean: ## remove build/
+	rm -rf build

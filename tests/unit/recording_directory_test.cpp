@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "instrumentation/recording/directory.h"
+#include "instrumentation/recording/paths.h"
+#include "instrumentation/recording/recorder.h"
+#include "instrumentation/recording/region.h"
+
+namespace loopscope::recording {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Directory : public testing::Test {
+ protected:
+  Directory() {
+    char pattern[] = "/tmp/loopscope-test-XXXXXX";
+    path_ = mkdtemp(pattern);
+    if (const char* old = getenv("LOOPSCOPE_DIR")) old_ = old;
+    setenv("LOOPSCOPE_DIR", path_.c_str(), 1);
+  }
+  ~Directory() override {
+    setenv("LOOPSCOPE_DIR", old_.c_str(), 1);
+    fs::remove_all(path_);
+  }
+
+  std::string file(int pid, std::uint64_t ticks, unsigned image) {
+    const std::string name = path_ + "/" + std::to_string(pid) + "-" + std::to_string(ticks) + "-" +
+                             std::to_string(image) + ".loopscope";
+    std::ofstream(name) << "x";
+    return name;
+  }
+
+  std::string path_;
+  std::string old_;
+};
+
+TEST_F(Directory, ListsTheLivingFirst) {
+  file(1'999'999'999, 5, 0);
+  const std::string mine = file(getpid(), read_start_ticks(getpid()), 0);
+  file(getpid(), 1, 0);  // an earlier process of the same number
+  std::ofstream(path_ + "/notes.txt") << "not a recording";
+  const auto found = list_recordings(path_);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 3u);
+  EXPECT_EQ((*found)[0].path, mine);
+  EXPECT_TRUE((*found)[0].alive);
+  EXPECT_FALSE((*found)[1].alive);
+  EXPECT_FALSE((*found)[2].alive);
+}
+
+TEST_F(Directory, WhatAProcessRanBeforeAnExecHasEnded) {
+  const std::string before = file(getpid(), read_start_ticks(getpid()), 0);
+  const std::string now = file(getpid(), read_start_ticks(getpid()), 1);
+  const auto found = list_recordings(path_);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 2u);
+  EXPECT_EQ((*found)[0].path, now);
+  EXPECT_TRUE((*found)[0].alive);
+  EXPECT_FALSE((*found)[1].alive);
+  EXPECT_EQ(next_image_path(before), now);
+}
+
+TEST_F(Directory, MissingIsEmptyAndUnreadableIsAnError) {
+  const auto none = list_recordings(path_ + "/nothing");
+  ASSERT_TRUE(none);
+  EXPECT_TRUE(none->empty());
+  std::ofstream(path_ + "/file") << "x";
+  const auto wrong = list_recordings(path_ + "/file");
+  ASSERT_FALSE(wrong);
+  EXPECT_NE(wrong.error().message.find(path_ + "/file"), std::string::npos);
+}
+
+TEST_F(Directory, SymbolicLinksAreNotFollowed) {
+  std::ofstream(path_ + "/elsewhere") << "x";
+  fs::create_symlink(path_ + "/elsewhere", path_ + "/77-1-0.loopscope");
+  const auto found = list_recordings(path_);
+  ASSERT_TRUE(found);
+  EXPECT_TRUE(found->empty());
+}
+
+TEST_F(Directory, PruningRemovesOnlyTheOldestOfTheDead) {
+  const std::string mine = file(getpid(), read_start_ticks(getpid()), 0);
+  for (int i = 0; i < 40; ++i) file(1'999'000'000 + i, 5, 0);
+  for (int i = 0; i < 40; ++i) prune_directory(path_.c_str(), 10);
+  const auto found = list_recordings(path_);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->size(), 11u);
+  EXPECT_TRUE(fs::exists(mine));
+}
+
+// --- what can go wrong when a recording is made: the program goes on, and the reason says what to
+// do ---
+
+TEST_F(Directory, RegionIsAPrivateFile) {
+  Region region;
+  ASSERT_TRUE(create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic));
+  EXPECT_STREQ(region.error, "");
+  struct stat status {};
+  ASSERT_EQ(stat(region.path, &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  EXPECT_LT(status.st_blocks * 512, 64 * 1024) << "sparse: only what is used takes space";
+}
+
+TEST_F(Directory, OthersDirectoryIsRefused) {
+  fs::permissions(path_, fs::perms::all);
+  Region region;
+  ASSERT_TRUE(create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic))
+      << "recording goes on in memory";
+  EXPECT_STREQ(region.path, "");
+  EXPECT_NE(std::string(region.error).find("closed to others"), std::string::npos) << region.error;
+}
+
+TEST_F(Directory, AFileInPlaceOfTheDirectoryIsExplained) {
+  const std::string wrong = path_ + "/file";
+  std::ofstream(wrong) << "x";
+  setenv("LOOPSCOPE_DIR", wrong.c_str(), 1);
+  Region region;
+  ASSERT_TRUE(create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic));
+  EXPECT_NE(std::string(region.error).find("not a directory"), std::string::npos) << region.error;
+}
+
+TEST_F(Directory, ADirectoryThatCannotBeMadeIsExplained) {
+  setenv("LOOPSCOPE_DIR", "/proc/nothing/here", 1);
+  Region region;
+  ASSERT_TRUE(create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic));
+  EXPECT_NE(std::string(region.error).find("LOOPSCOPE_DIR"), std::string::npos) << region.error;
+}
+
+TEST_F(Directory, AFileSizeLimitIsRespectedAndNoSignalSent) {
+  // In a child: a lowered limit cannot be raised again.
+  const pid_t child = fork();
+  if (child == 0) {
+    rlimit limit{4096, 4096};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    Region region;
+    if (!create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic)) _exit(1);
+    _exit(std::string(region.error).find("ulimit -f") != std::string::npos ? 0 : 2);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+}  // namespace
+}  // namespace loopscope::recording

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <thread>
+
+#include "instrumentation/recording/reader.h"
+#include "instrumentation/recording/recorder.h"
+
+namespace loopscope::recording {
+namespace {
+
+WaitOutcome events(std::int32_t ready, std::int64_t timeout_ns = kTimeoutInfinite) {
+  return {ready, WaitResult::kEvents, false, timeout_ns};
+}
+WaitOutcome timed_out(std::int64_t timeout_ns) {
+  return {0, WaitResult::kTimeout, false, timeout_ns};
+}
+
+void turn(LoopRecorder& recorder, const WaitOutcome& outcome) {
+  recorder.poll_begin();
+  recorder.poll_end(outcome);
+}
+
+RecordingSnapshot snapshot(const ReadOptions& options = {}) {
+  auto reader = read_own_process();
+  EXPECT_TRUE(reader) << (reader ? "" : reader.error().message);
+  auto taken = reader->read(options);
+  EXPECT_TRUE(taken) << (taken ? "" : taken.error().message);
+  return *std::move(taken);
+}
+
+const LoopSnapshot& find(const RecordingSnapshot& from, const std::string& name) {
+  for (const LoopSnapshot& loop : from.loops) {
+    if (loop.name == name && !loop.ended) return loop;
+  }
+  ADD_FAILURE() << "no loop " << name;
+  static const LoopSnapshot none;
+  return none;
+}
+
+const WatcherSnapshot& find(const LoopSnapshot& loop, const std::string& name) {
+  for (const WatcherSnapshot& watcher : loop.watchers) {
+    if (watcher.name == name) return watcher;
+  }
+  ADD_FAILURE() << "no watcher " << name;
+  static const WatcherSnapshot none;
+  return none;
+}
+
+TEST(Recorder, CountsEachWaitByHowItEnded) {
+  LoopRecorder recorder({.name = "counts", .backend = "epoll"});
+  recorder.enter();
+  for (int i = 0; i < 5; ++i) turn(recorder, events(3));
+  turn(recorder, timed_out(1));
+  turn(recorder, timed_out(0));
+  turn(recorder, {0, WaitResult::kInterrupted, false, kTimeoutInfinite});
+  turn(recorder, {0, WaitResult::kError, false, kTimeoutInfinite});
+  turn(recorder, {64, WaitResult::kEvents, true, kTimeoutInfinite});
+  turn(recorder, WaitOutcome{});
+  recorder.leave();
+
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "counts");
+  EXPECT_EQ(loop.backend, "epoll");
+  EXPECT_EQ(loop.iterations, 11u);
+  EXPECT_EQ(loop.ready_events, 5u * 3 + 64);
+  EXPECT_EQ(loop.timeouts, 2u);
+  EXPECT_EQ(loop.interrupted, 1u);
+  EXPECT_EQ(loop.errors, 1u);
+  EXPECT_EQ(loop.saturated, 1u);
+  EXPECT_EQ(loop.nonblocking, 1u);
+  EXPECT_EQ(loop.spins, 1u);
+  EXPECT_EQ(loop.ready_unknown, 1u);
+  EXPECT_EQ(loop.poll_wait.count, 11u);
+  EXPECT_EQ(loop.busy.count, 11u) << "the last turn ends with leave()";
+  EXPECT_EQ(loop.ready.count, 10u);
+  EXPECT_EQ(loop.poll_delay.count, 1u) << "only waits with a timeout that ran out";
+  EXPECT_EQ(loop.phase, Phase::kOutside);
+  EXPECT_EQ(loop.skew_turns, 0u);
+  EXPECT_EQ(loop.thread_id, gettid());
+}
+
+// A wait that has returned is counted at once, not when its busy part ends: after a kill the counts
+// equal the kernel's.
+TEST(Recorder, CountsTheTurnInProgress) {
+  LoopRecorder recorder({.name = "progress"});
+  recorder.enter();
+  turn(recorder, events(1));
+  turn(recorder, events(7));
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "progress");
+  EXPECT_EQ(loop.iterations, 2u);
+  EXPECT_EQ(loop.ready_events, 8u);
+  EXPECT_EQ(loop.poll_wait.count, 2u);
+  EXPECT_EQ(loop.busy.count, 1u);
+  EXPECT_EQ(loop.phase, Phase::kDispatching);
+  EXPECT_EQ(loop.current_ready, 7);
+  recorder.leave();
+}
+
+TEST(Recorder, PollDelayIsWhatTheWaitTookBeyondItsTimeout) {
+  LoopRecorder recorder({.name = "delay"});
+  recorder.enter();
+  recorder.poll_begin();
+  usleep(3000);
+  recorder.poll_end(timed_out(1'000'000));
+  recorder.leave();
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "delay");
+  ASSERT_EQ(loop.poll_delay.count, 1u);
+  EXPECT_GE(loop.poll_delay.min, 2'000'000u);
+  EXPECT_EQ(loop.poll_delay.sum, loop.poll_wait.sum - 1'000'000);
+}
+
+TEST(Recorder, ABusyPartOverTheThresholdIsAStall) {
+  LoopRecorder recorder({.name = "stall", .stall_threshold_ns = 2'000'000});
+  recorder.enter();
+  turn(recorder, events(1));
+  turn(recorder, events(1));
+  usleep(4000);
+  {
+    const auto taken = snapshot();
+    const LoopSnapshot& loop = find(taken, "stall");
+    EXPECT_EQ(loop.stalls, 1u) << "seen while it lasts";
+    EXPECT_GE(loop.stalled_ns, 4'000'000u);
+  }
+  turn(recorder, events(1));
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "stall");
+  EXPECT_EQ(loop.stalls, 1u) << "and counted once";
+  EXPECT_EQ(loop.stalled_ns, 0u);
+  recorder.leave();
+}
+
+TEST(Recorder, TimeOutsideTheLoopBelongsToNoTurn) {
+  LoopRecorder recorder({.name = "outside", .stall_threshold_ns = 2'000'000});
+  for (int i = 0; i < 3; ++i) {
+    recorder.enter();
+    turn(recorder, events(1));
+    recorder.leave();
+    usleep(4000);
+  }
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "outside");
+  EXPECT_EQ(loop.stalls, 0u);
+  EXPECT_EQ(loop.busy.count, 3u);
+  EXPECT_LT(loop.busy.sum, 4'000'000u);
+  EXPECT_GE(loop.outside_ns, 8'000'000u);
+}
+
+TEST(Recorder, WhereLeavingCannotBeSeenAPauseIsNotBusy) {
+  LoopRecorder recorder({.name = "maybe", .stall_threshold_ns = 2'000'000});
+  for (int i = 0; i < 3; ++i) {
+    turn(recorder, events(1));
+    recorder.maybe_leaving();
+    usleep(4000);
+  }
+  turn(recorder, events(1));
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "maybe");
+  EXPECT_EQ(loop.stalls, 0u);
+  EXPECT_LT(loop.busy.sum, 4'000'000u);
+}
+
+TEST(Recorder, CallbackTimesAreTheirOwn) {
+  LoopRecorder recorder({.name = "nested"});
+  const WatcherRef outer = recorder.watcher("outer", 5, WatcherKind::kIo);
+  const WatcherRef inner = recorder.watcher("inner", 5, WatcherKind::kTimer);
+  ASSERT_NE(outer, 0u);
+  ASSERT_NE(inner, 0u);
+  recorder.enter();
+  turn(recorder, events(1));
+  const auto outer_frame = recorder.callback_begin(outer, true);
+  usleep(2000);
+  // A nested run inside the callback: its wait and its callbacks are not the outer one's time.
+  recorder.poll_begin();
+  usleep(5000);
+  recorder.poll_end(events(1));
+  const auto inner_frame = recorder.callback_begin(inner, true);
+  usleep(5000);
+  recorder.callback_end(inner_frame, inner);
+  recorder.callback_end(outer_frame, outer);
+  recorder.leave();
+
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "nested");
+  const Histogram& outer_time = find(loop, "outer").callback;
+  const Histogram& inner_time = find(loop, "inner").callback;
+  EXPECT_GE(outer_time.sum, 2'000'000u);
+  EXPECT_GE(inner_time.sum, 5'000'000u);
+  EXPECT_LE(outer_time.sum + inner_time.sum, loop.busy.sum)
+      << "no time is counted twice, and waiting is nobody's";
+}
+
+TEST(Recorder, ATurnNamesItsLongestCallback) {
+  LoopRecorder recorder({.name = "longest"});
+  const WatcherRef quick = recorder.watcher("quick", 5, WatcherKind::kIo);
+  const WatcherRef slow = recorder.watcher("slow", 4, WatcherKind::kIo);
+  recorder.enter();
+  turn(recorder, events(3));
+  for (const WatcherRef watcher : {quick, slow, quick}) {
+    const auto frame = recorder.callback_begin(watcher, true);
+    if (watcher == slow) usleep(3000);
+    recorder.callback_end(frame, watcher);
+  }
+  turn(recorder, events(1));
+  recorder.leave();
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "longest");
+  ASSERT_EQ(loop.recent.size(), 2u);
+  ASSERT_NE(loop.recent[0].watcher, 0u);
+  EXPECT_EQ(loop.watchers[loop.recent[0].watcher - 1].name, "slow");
+  EXPECT_GE(loop.recent[0].watcher_ns, 3'000'000u);
+  EXPECT_EQ(loop.recent[1].watcher, 0u) << "a turn without named callbacks names none";
+}
+
+TEST(Recorder, TimerLagIsRecordedForLoopAndWatcher) {
+  LoopRecorder recorder({.name = "lag"});
+  const WatcherRef timer = recorder.watcher("beat", 4, WatcherKind::kTimer);
+  recorder.timer_lag(timer, 1'000'000, 3'500'000);
+  recorder.timer_lag(timer, 5'000'000, 4'999'999);
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "lag");
+  EXPECT_EQ(loop.timer_lag.count, 2u);
+  EXPECT_EQ(loop.timer_lag.max, 2'500'000u);
+  EXPECT_EQ(loop.timer_lag.min, 0u) << "early is not late";
+  ASSERT_TRUE(find(loop, "beat").lag);
+  EXPECT_EQ(find(loop, "beat").lag->sum, 2'500'000u);
+}
+
+TEST(Recorder, WatchersOfOneNameAndKindAreOne) {
+  LoopRecorder recorder({.name = "names"});
+  const WatcherRef io = recorder.watcher("client", 6, WatcherKind::kIo);
+  EXPECT_EQ(recorder.watcher("client", 6, WatcherKind::kIo), io);
+  EXPECT_NE(recorder.watcher("client", 6, WatcherKind::kTimer), io);
+  recorder.watcher_active(io, 1, 7);
+  recorder.watcher_active(io, 1, 9);
+  const auto taken = snapshot();
+  EXPECT_EQ(find(find(taken, "names"), "client").active, 2);
+}
+
+TEST(Recorder, LongNamesAreCutBetweenCharacters) {
+  LoopRecorder recorder({.name = "long names"});
+  std::string name;
+  for (int i = 0; i < 40; ++i) name += "\u00e9";  // two bytes each
+  recorder.watcher(name.data(), name.size(), WatcherKind::kIo);
+  const auto taken = snapshot();
+  const std::string kept = find(taken, "long names").watchers.at(0).name;
+  EXPECT_EQ(kept, name.substr(0, 62));
+}
+
+TEST(Recorder, TooManyWatchersAreDroppedAndCounted) {
+  const std::uint64_t before = snapshot().dropped[static_cast<std::size_t>(DropKind::kWatchers)];
+  LoopRecorder recorder({.name = "crowd"});
+  for (unsigned i = 0; i < kMaxWatchers; ++i) {
+    const std::string name = "w" + std::to_string(i);
+    ASSERT_NE(recorder.watcher(name.data(), name.size(), WatcherKind::kIo), 0u) << i;
+  }
+  const WatcherRef none = recorder.watcher("one more", 8, WatcherKind::kIo);
+  EXPECT_EQ(none, 0u);
+  recorder.enter();
+  turn(recorder, events(1));
+  recorder.callback_end(recorder.callback_begin(none, true), none);  // harmless
+  recorder.leave();
+  const auto taken = snapshot();
+  EXPECT_EQ(find(taken, "crowd").watchers.size(), kMaxWatchers);
+  EXPECT_EQ(taken.dropped[static_cast<std::size_t>(DropKind::kWatchers)], before + 1);
+}
+
+TEST(Recorder, PausedTurnsAreNotRecorded) {
+  LoopRecorder recorder({.name = "paused"});
+  recorder.enter();
+  turn(recorder, events(1));
+  recorder.pause(true);
+  for (int i = 0; i < 10; ++i) turn(recorder, events(1));
+  recorder.pause(false);
+  turn(recorder, events(1));
+  turn(recorder, events(1));
+  recorder.leave();
+  const auto taken = snapshot();
+  const LoopSnapshot& loop = find(taken, "paused");
+  EXPECT_EQ(loop.iterations, 2u)
+      << "the turn in which recording was switched off is not counted either";
+  EXPECT_EQ(loop.ready_events, 2u);
+}
+
+TEST(Recorder, KeepsTheNewestTurnsAndSaysHowManyAreLost) {
+  LoopRecorder recorder({.name = "ring", .ring_turns = 16});
+  TurnCursors cursors;
+  recorder.enter();
+  for (int i = 1; i <= 10; ++i) turn(recorder, events(i));
+  recorder.leave();
+  auto taken = snapshot({.recent = 4096, .cursors = &cursors});
+  {
+    const LoopSnapshot& loop = find(taken, "ring");
+    EXPECT_EQ(loop.recent.size(), 10u);
+    EXPECT_EQ(loop.recent_lost, 0u);
+    for (std::size_t i = 0; i < loop.recent.size(); ++i)
+      EXPECT_EQ(loop.recent[i].ready, static_cast<int>(i + 1));
+  }
+  recorder.enter();
+  for (int i = 0; i < 100; ++i) turn(recorder, events(i));
+  recorder.leave();
+  taken = snapshot({.recent = 4096, .cursors = &cursors});
+  const LoopSnapshot& loop = find(taken, "ring");
+  EXPECT_LE(loop.recent.size(), 16u);
+  EXPECT_EQ(loop.recent.size() + loop.recent_lost, 100u) << "a gap is never silent";
+  EXPECT_EQ(loop.recent.back().ready, 99);
+  taken = snapshot({.recent = 4096, .cursors = &cursors});
+  EXPECT_TRUE(find(taken, "ring").recent.empty());
+  EXPECT_EQ(find(taken, "ring").recent_lost, 0u);
+}
+
+TEST(Recorder, FollowerSeesEveryTurnOrIsToldOfTheGap) {
+  LoopRecorder recorder({.name = "follow", .ring_turns = 16});
+  auto reader = read_own_process();
+  ASSERT_TRUE(reader);
+  std::uint64_t cursor = 0;
+  std::uint64_t lost = 0;
+  Turn seen;
+  EXPECT_EQ(reader->next(recorder.id(), cursor, seen, lost), Follow::kEnd);
+  recorder.enter();
+  for (int i = 1; i <= 5; ++i) turn(recorder, events(i));
+  recorder.leave();
+  for (int i = 1; i <= 5; ++i) {
+    ASSERT_EQ(reader->next(recorder.id(), cursor, seen, lost), Follow::kTurn);
+    EXPECT_EQ(seen.turn, static_cast<std::uint64_t>(i));
+    EXPECT_EQ(seen.ready, i);
+  }
+  EXPECT_EQ(reader->next(recorder.id(), cursor, seen, lost), Follow::kEnd);
+  recorder.enter();
+  for (int i = 0; i < 50; ++i) turn(recorder, events(i));
+  recorder.leave();
+  ASSERT_EQ(reader->next(recorder.id(), cursor, seen, lost), Follow::kOverrun);
+  std::uint64_t total = lost;
+  while (reader->next(recorder.id(), cursor, seen, lost) == Follow::kTurn) ++total;
+  EXPECT_EQ(total, 50u);
+}
+
+TEST(Recorder, LoopsThatCameAndWentAreKeptForAWhileThenReused) {
+  std::uint64_t used = 0;
+  for (int i = 0; i < 2000; ++i) {
+    LoopRecorder recorder({.name = "short-lived", .ring_turns = 16});
+    ASSERT_TRUE(recorder.active()) << i;
+    recorder.watcher("timer", 5, WatcherKind::kTimer);
+    recorder.enter();
+    turn(recorder, events(1));
+    recorder.leave();
+    const std::uint64_t now = ProcessRecorder::instance().region().header()->heap_used.load();
+    if (i == 50) used = now;
+    if (i > 50)
+      ASSERT_EQ(now, used) << "memory does not grow with the number of loops that ever were";
+  }
+  const auto taken = snapshot();
+  EXPECT_GE(std::count_if(
+                taken.loops.begin(), taken.loops.end(),
+                [](const LoopSnapshot& loop) { return loop.ended && loop.name == "short-lived"; }),
+            4);
+}
+
+TEST(Recorder, ManyThreadsManyLoops) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([t] {
+      const std::string name = "thread-" + std::to_string(t);
+      LoopRecorder recorder({.name = name.c_str(), .ring_turns = 64});
+      recorder.enter();
+      for (int i = 0; i < 1000 * (t + 1); ++i) turn(recorder, events(1));
+      recorder.leave();
+      const auto taken = snapshot();
+      EXPECT_EQ(find(taken, name).iterations, 1000u * static_cast<unsigned>(t + 1));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Recorder, RegisteredDescriptors) {
+  LoopRecorder recorder({.name = "epoll"});
+  recorder.set_epoll_fd(50);
+  ProcessRecorder& process = ProcessRecorder::instance();
+  process.register_fd(60, 50, 1);
+  process.register_fd(5000, 50, 1);
+  process.register_fd(61, 50, 1);
+  process.register_fd(61, -1, 0);
+  const auto taken = snapshot();
+  EXPECT_THAT(taken.registered, testing::Contains(std::pair(60, 50)));
+  EXPECT_THAT(taken.registered, testing::Contains(std::pair(5000, 50)));
+  EXPECT_THAT(taken.registered, testing::Not(testing::Contains(std::pair(61, 50))));
+  process.register_fd(60, -1, 0);
+  process.register_fd(5000, -1, 0);
+}
+
+// What a forked child does: counted in the child's own recording, none of it in the parent's.
+TEST(Recorder, AForkedChildRecordsAsItself) {
+  LoopRecorder recorder({.name = "forking", .backend = "epoll"});
+  const WatcherRef timer = recorder.watcher("beat", 4, WatcherKind::kTimer);
+  recorder.watcher_active(timer, 1, -1);
+  recorder.enter();
+  turn(recorder, events(1));
+  const auto frame = recorder.callback_begin(timer, true);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    // Exit codes say what went wrong: a child has no gtest to report to.
+    recorder.callback_end(frame, timer);
+    for (int i = 0; i < 7; ++i) turn(recorder, events(2));
+    const auto frame2 = recorder.callback_begin(timer, true);
+    recorder.callback_end(frame2, timer);
+    recorder.poll_begin();
+    auto reader = read_own_process();
+    if (!reader) _exit(2);
+    const auto taken = reader->read();
+    if (!taken) _exit(3);
+    if (taken->pid != getpid() || taken->parent_pid != getppid()) _exit(4);
+    if (taken->loops.size() != 1 || taken->loops[0].name != "forking") _exit(5);
+    if (taken->loops[0].iterations != 7 || taken->loops[0].ready_events != 14) _exit(6);
+    if (taken->loops[0].watchers.size() != 1 || taken->loops[0].watchers[0].callback.count != 1)
+      _exit(7);
+    if (taken->loops[0].watchers[0].active != 1) _exit(8);
+    if (taken->path.empty() || unlink(taken->path.c_str()) != 0) _exit(9);
+    _exit(0);
+  }
+  recorder.callback_end(frame, timer);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  recorder.leave();
+  const auto taken = snapshot();
+  EXPECT_EQ(find(taken, "forking").iterations, 1u);
+  EXPECT_EQ(find(find(taken, "forking"), "beat").callback.count, 1u);
+}
+
+TEST(Recorder, LeavesNoDescriptorOpen) {
+  ProcessRecorder::instance();
+  for (int fd = 0; fd < 64; ++fd) {
+    char path[64];
+    char target[256];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    const ssize_t size = readlink(path, target, sizeof target);
+    const std::string open_file(target, size > 0 ? static_cast<std::size_t>(size) : 0);
+    EXPECT_EQ(open_file.find(".loopscope"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace loopscope::recording

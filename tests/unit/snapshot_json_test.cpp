@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "instrumentation/snapshot/json.h"
+#include "tests/unit/fixtures.h"
+
+namespace loopscope::snapshot {
+namespace {
+
+using namespace loopscope::fixtures;
+using nlohmann::json;
+
+std::set<std::string> keys(const json& object) {
+  std::set<std::string> all;
+  for (const auto& item : object.items()) all.insert(item.key());
+  return all;
+}
+
+json parsed(const HostSnapshot& host) { return json::parse(to_json(host)); }
+
+TEST(Rfc3339, HasMicrosecondsInUtc) {
+  EXPECT_EQ(rfc3339(0), "1970-01-01T00:00:00.000000Z");
+  EXPECT_EQ(rfc3339(kNow + 123'456'789), "2026-03-01T12:00:00.123456Z");
+  EXPECT_EQ(rfc3339(1'709'210'096'000'001'999), "2024-02-29T12:34:56.000001Z");
+  EXPECT_EQ(rfc3339(~std::uint64_t{0}), "2554-07-21T23:34:33.709551Z");
+}
+
+TEST(Json, OfNothingIsComplete) {
+  const json root = parsed(HostSnapshot{});
+  EXPECT_EQ(root["schema"], "loopscope.snapshot/1");
+  EXPECT_EQ(root["processes"], json::array());
+  EXPECT_EQ(root["unreadable"], json::array());
+}
+
+// The names are the contract of docs/http-api.md.
+TEST(Json, HasExactlyTheDocumentedFields) {
+  HostSnapshot host = healthy_host();
+  auto& loop = host.processes[0].recording.loops[0];
+  loop.watchers = {watcher("accept", recording::WatcherKind::kIo)};
+  loop.phase = recording::Phase::kDispatching;
+  host.processes[0].findings.emplace_back();
+  host.unreadable = {{"/x", "no"}};
+  const json root = parsed(host);
+  using Set = std::set<std::string>;
+  EXPECT_EQ(keys(root), (Set{"schema", "taken_at", "server", "processes", "unreadable"}));
+  EXPECT_EQ(keys(root["server"]), (Set{"version", "mode"}));
+  EXPECT_EQ(keys(root["unreadable"][0]), (Set{"path", "error"}));
+  const json& process = root["processes"][0];
+  EXPECT_EQ(keys(process),
+            (Set{"id", "pid", "parent_pid", "command", "argv", "source", "started_at", "state",
+                 "uptime_seconds", "exit_status", "cpu_seconds", "resident_bytes", "recording",
+                 "loops", "fds", "findings", "dropped"}));
+  EXPECT_EQ(keys(process["recording"]), (Set{"path", "version", "clock", "error"}));
+  EXPECT_EQ(keys(process["fds"]),
+            (Set{"open", "limit", "peak", "opened", "closed", "by_kind", "sites"}));
+  EXPECT_EQ(keys(process["findings"][0]),
+            (Set{"rule", "severity", "title", "detail", "advice", "count", "since", "subject"}));
+  EXPECT_EQ(keys(process["dropped"]), (Set{"loops", "watchers", "turns", "fds"}));
+  const json& one = process["loops"][0];
+  EXPECT_EQ(keys(one), (Set{"id",
+                            "name",
+                            "backend",
+                            "state",
+                            "thread_id",
+                            "epoll_fd",
+                            "iterations",
+                            "ready_events",
+                            "registered_fds",
+                            "polls",
+                            "busy_seconds",
+                            "idle_seconds",
+                            "utilization",
+                            "phase",
+                            "phase_seconds",
+                            "current",
+                            "stall_threshold_seconds",
+                            "stalls",
+                            "stalled_seconds",
+                            "poll_wait_seconds",
+                            "busy_turn_seconds",
+                            "poll_delay_seconds",
+                            "timer_lag_seconds",
+                            "ready_events_per_poll",
+                            "recent",
+                            "recent_lost",
+                            "ring_capacity",
+                            "skew_turns",
+                            "watchers",
+                            "unattributed_seconds"}));
+  EXPECT_EQ(keys(one["polls"]), (Set{"blocking", "nonblocking", "events", "timeout", "interrupted",
+                                     "error", "saturated"}));
+  EXPECT_EQ(keys(one["current"]), (Set{"ready", "watcher", "watcher_seconds"}));
+  EXPECT_EQ(keys(one["recent"][0]), (Set{"turn", "at", "poll_wait", "busy", "ready", "timeout",
+                                         "result", "watcher", "watcher_seconds"}));
+  EXPECT_EQ(keys(one["watchers"][0]), (Set{"name", "kind", "fd", "active", "invocations",
+                                           "callback_seconds", "lag_seconds"}));
+  EXPECT_EQ(keys(one["poll_wait_seconds"]),
+            (Set{"count", "sum", "min", "max", "p50", "p90", "p99", "p999", "buckets"}));
+}
+
+TEST(Json, SaysWhatIsInTheSnapshot) {
+  const json root = parsed(healthy_host());
+  EXPECT_EQ(root["taken_at"], "2026-03-01T12:00:00.000000Z");
+  EXPECT_EQ(root["server"], json({{"version", "0.1.0"}, {"mode", "inspector"}}));
+  const json& process = root["processes"][0];
+  EXPECT_EQ(process["id"], "1234-987654");
+  EXPECT_EQ(process["argv"], json({"./server", "--port", "80"}));
+  EXPECT_EQ(process["source"], "library");
+  EXPECT_EQ(process["state"], "running");
+  EXPECT_EQ(process["uptime_seconds"], 30);
+  EXPECT_EQ(process["exit_status"], nullptr);
+  EXPECT_EQ(process["cpu_seconds"], 1.25);
+  EXPECT_EQ(process["resident_bytes"], 8 << 20);
+  EXPECT_EQ(process["recording"]["error"], nullptr);
+  EXPECT_EQ(process["fds"]["open"], 12);
+  EXPECT_EQ(process["fds"]["peak"], nullptr);
+  EXPECT_EQ(process["fds"]["by_kind"], json({{"tcp", 8}, {"epoll", 1}, {"file", 3}}));
+  const json& loop = process["loops"][0];
+  EXPECT_EQ(loop["name"], "main");
+  EXPECT_EQ(loop["state"], "live");
+  EXPECT_EQ(loop["registered_fds"], 4);
+  EXPECT_EQ(loop["polls"]["blocking"], 1000);
+  EXPECT_DOUBLE_EQ(loop["idle_seconds"].get<double>(), 10.005);  // with the poll in progress
+  EXPECT_DOUBLE_EQ(loop["busy_seconds"].get<double>(), 0.1);
+  EXPECT_DOUBLE_EQ(loop["utilization"].get<double>(), 0.1 / 10.105);
+  EXPECT_EQ(loop["phase"], "polling");
+  EXPECT_EQ(loop["current"], nullptr);
+  EXPECT_EQ(loop["recent"].size(), 500u);
+  EXPECT_EQ(loop["recent"][0]["turn"], 501);
+  EXPECT_EQ(loop["recent"][0]["poll_wait"], 0.01);
+  EXPECT_EQ(loop["recent"][0]["timeout"], -1);
+  EXPECT_EQ(loop["recent"][0]["watcher"], nullptr);
+  EXPECT_EQ(loop["recent"][0]["result"], "events");
+}
+
+TEST(Json, OfAHistogramIsInSecondsAndWithoutEmptyBuckets) {
+  HostSnapshot host = healthy_host();
+  auto& loop = host.processes[0].recording.loops[0];
+  loop.poll_wait = times({kMicrosecond, kMicrosecond, 2 * kSecond});
+  loop.ready = counts({0, 3, 1000});
+  const json root = parsed(host)["processes"][0]["loops"][0];
+  const json& wait = root["poll_wait_seconds"];
+  EXPECT_EQ(wait["count"], 3);
+  EXPECT_EQ(wait["sum"], 2.000002);
+  EXPECT_EQ(wait["min"], 1e-6);
+  EXPECT_EQ(wait["max"], 2);
+  EXPECT_NEAR(wait["p50"].get<double>(), 1e-6, 3e-8);
+  ASSERT_EQ(wait["buckets"].size(), 2u);
+  EXPECT_EQ(wait["buckets"][0][0], 1e-6);
+  EXPECT_EQ(wait["buckets"][0][1], 2);
+  EXPECT_GE(wait["buckets"][1][0], 2.0);
+  EXPECT_LE(wait["buckets"][1][0], 2.06);
+  const json& ready = root["ready_events_per_poll"];
+  EXPECT_EQ(ready["sum"], 1003);
+  EXPECT_EQ(ready["min"], 0);
+  EXPECT_EQ(ready["buckets"][0], json({0, 1}));
+  EXPECT_EQ(ready["buckets"][1], json({3, 1}));
+  const json& empty = root["timer_lag_seconds"];
+  EXPECT_EQ(empty["count"], 0);
+  EXPECT_EQ(empty["sum"], 0);
+  for (const char* key : {"min", "max", "p50", "p90", "p99", "p999"}) {
+    EXPECT_EQ(empty[key], nullptr) << key;
+  }
+  EXPECT_EQ(empty["buckets"], json::array());
+}
+
+TEST(Json, SaysNullForWhatIsNotKnown) {
+  HostSnapshot host = healthy_host();
+  auto& process = host.processes[0];
+  process.resources.reset();
+  process.fds = {};
+  process.loop_facts.clear();
+  process.recording.life = recording::Life::kKilled;
+  process.recording.path.clear();
+  auto& loop = process.recording.loops[0];
+  loop = {};
+  loop.recent = turns(1, {});
+  const json root = parsed(host)["processes"][0];
+  EXPECT_EQ(root["state"], "killed");
+  for (const char* key : {"uptime_seconds", "cpu_seconds", "resident_bytes", "exit_status"}) {
+    EXPECT_EQ(root[key], nullptr) << key;
+  }
+  EXPECT_EQ(root["recording"]["path"], nullptr);
+  EXPECT_EQ(root["fds"]["open"], nullptr);
+  EXPECT_EQ(root["fds"]["limit"], nullptr);
+  EXPECT_EQ(root["fds"]["by_kind"], json::object());
+  const json& one = root["loops"][0];
+  EXPECT_EQ(one["utilization"], nullptr);
+  EXPECT_EQ(one["epoll_fd"], nullptr);
+  EXPECT_EQ(one["registered_fds"], nullptr);
+  EXPECT_EQ(one["recent"][0]["ready"], nullptr);
+  EXPECT_EQ(one["recent"][0]["timeout"], nullptr);
+}
+
+TEST(Json, OfAnEndedProcess) {
+  HostSnapshot host = healthy_host();
+  auto& recording = host.processes[0].recording;
+  recording.life = recording::Life::kExited;
+  recording.exit_status = 3;
+  recording.ended_ns = recording.started_ns + 1500 * kMillisecond;
+  recording.loops[0].ended = true;
+  const json root = parsed(host)["processes"][0];
+  EXPECT_EQ(root["state"], "exited");
+  EXPECT_EQ(root["exit_status"], 3);
+  EXPECT_EQ(root["uptime_seconds"], 1.5);
+  EXPECT_EQ(root["loops"][0]["state"], "ended");
+}
+
+TEST(Json, SaysWhatAStalledLoopIsStuckIn) {
+  HostSnapshot host = healthy_host();
+  auto& loop = host.processes[0].recording.loops[0];
+  loop.phase = recording::Phase::kDispatching;
+  loop.phase_ns = 2 * kSecond;
+  loop.watchers = {watcher("query", recording::WatcherKind::kIo)};
+  loop.running_watcher = 1;
+  loop.running_watcher_ns = 1900 * kMillisecond;
+  loop.current_ready = 3;
+  const json root = parsed(host)["processes"][0]["loops"][0];
+  EXPECT_EQ(root["current"], json({{"ready", 3}, {"watcher", "query"}, {"watcher_seconds", 1.9}}));
+  EXPECT_DOUBLE_EQ(root["busy_seconds"].get<double>(), 2.1);
+  EXPECT_DOUBLE_EQ(root["idle_seconds"].get<double>(), 10.0);
+  // 0.1 s of finished turns and 0.1 s of this one: nothing named had them.
+  EXPECT_DOUBLE_EQ(root["unattributed_seconds"].get<double>(), 0.2);
+}
+
+TEST(Json, GivesAWatchersDescriptorOnlyIfItIsTheOne) {
+  HostSnapshot host = healthy_host();
+  auto& loop = host.processes[0].recording.loops[0];
+  loop.watchers = {watcher("one", recording::WatcherKind::kIo),
+                   watcher("two", recording::WatcherKind::kIo),
+                   watcher("none", recording::WatcherKind::kTimer)};
+  loop.watchers[0].fd = loop.watchers[1].fd = 7;
+  loop.watchers[1].active = 2;
+  loop.watchers[2].lag = times({kMillisecond});
+  const json root = parsed(host)["processes"][0]["loops"][0]["watchers"];
+  EXPECT_EQ(root[0]["fd"], 7);
+  EXPECT_EQ(root[1]["fd"], nullptr);
+  EXPECT_EQ(root[2]["fd"], nullptr);
+  EXPECT_EQ(root[1]["active"], 2);
+  EXPECT_EQ(root[0]["lag_seconds"], nullptr);
+  EXPECT_EQ(root[2]["lag_seconds"]["count"], 1);
+  EXPECT_EQ(root[2]["kind"], "timer");
+}
+
+TEST(Json, DatesFindings) {
+  HostSnapshot host = healthy_host();
+  findings::Finding finding;
+  finding.severity = findings::Severity::kError;
+  finding.since_ns = kNow;
+  host.processes[0].findings = {finding, {}};
+  const json root = parsed(host)["processes"][0]["findings"];
+  EXPECT_EQ(root[0]["since"], "2026-03-01T12:00:00.000000Z");
+  EXPECT_EQ(root[0]["severity"], "error");
+  EXPECT_EQ(root[1]["since"], nullptr);
+}
+
+TEST(Json, SurvivesHostileStringsAndNumbers) {
+  const std::string hostile("\xff\xc0\xaf\"\\\n\t\x01\x00</script>\xe2\x82", 21);
+  HostSnapshot host = healthy_host();
+  auto& process = host.processes[0];
+  process.recording.command = hostile;
+  process.recording.argv = {hostile, ""};
+  process.recording.error = hostile;
+  process.recording.path = hostile;
+  auto& loop = process.recording.loops[0];
+  loop.name = loop.backend = hostile;
+  loop.watchers = {watcher(hostile, static_cast<recording::WatcherKind>(77))};
+  loop.watchers[0].active = -5;
+  loop.phase = static_cast<recording::Phase>(9);
+  loop.running_watcher = 4'000'000'000u;
+  loop.iterations = 1;
+  loop.timeouts = loop.errors = loop.interrupted = loop.nonblocking = ~std::uint64_t{0};
+  loop.poll_wait.sum = loop.busy.sum = loop.phase_ns = ~std::uint64_t{0};
+  loop.recent[0].watcher = 65535;
+  loop.recent[0].timeout_ns = -77;
+  loop.recent[0].at_ns = ~std::uint64_t{0};
+  process.recording.started_ns = ~std::uint64_t{0};
+  host.unreadable = {{hostile, hostile}};
+  const json root = parsed(host);
+  EXPECT_EQ(root["processes"][0]["state"], "running");
+  EXPECT_EQ(root["processes"][0]["loops"][0]["polls"]["events"], 0);
+  EXPECT_EQ(root["processes"][0]["loops"][0]["watchers"][0]["kind"], "other");
+  EXPECT_NE(root["processes"][0]["command"].get<std::string>().find("</script>"),
+            std::string::npos);
+}
+
+TEST(Json, WritesNanosecondsExactly) {
+  HostSnapshot host = healthy_host();
+  auto& loop = host.processes[0].recording.loops[0];
+  const std::pair<std::uint64_t, const char*> cases[] = {
+      {0, "0"},
+      {1, "0.000000001"},
+      {1'000'000'000, "1"},
+      {1'500'000'000, "1.5"},
+      {60'000'000'001, "60.000000001"},
+      {~std::uint64_t{0}, "18446744073.709551615"}};
+  for (const auto& [ns, text] : cases) {
+    loop.phase_ns = ns;
+    const std::string wanted = std::string("\"phase_seconds\":") + text + ",";
+    EXPECT_NE(to_json(host).find(wanted), std::string::npos) << wanted;
+  }
+}
+
+}  // namespace
+}  // namespace loopscope::snapshot
