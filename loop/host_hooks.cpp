@@ -40,10 +40,10 @@ Offsets measure() {
       ev_loop_new(static_cast<unsigned>(EVBACKEND_SELECT) | static_cast<unsigned>(EVFLAG_NOENV));
   if (scratch == nullptr) return {0, 0, 0, false};
   real_set_loop_release_cb(scratch, marker_release, marker_acquire);
-  real_set_invoke_pending_cb(scratch, marker_invoke);
+  ev_set_invoke_pending_cb(scratch, marker_invoke);
   const Offsets offsets{find(scratch, marker_release), find(scratch, marker_acquire),
                         find(scratch, marker_invoke), true};
-  real_set_invoke_pending_cb(scratch, ev_invoke_pending);
+  ev_set_invoke_pending_cb(scratch, ev_invoke_pending);
   ev_loop_destroy(scratch);
   return offsets;
 }

@@ -148,7 +148,7 @@ Instrument::Instrument(struct ev_loop* loop, const LoopSettings& settings)
   g_change.fetch_add(1, std::memory_order_acq_rel);
 
   real_set_loop_release_cb(loop, on_release, on_acquire);
-  if (!sees_run_) real_set_invoke_pending_cb(loop, on_invoke_pending);
+  if (!sees_run_) ev_set_invoke_pending_cb(loop, on_invoke_pending);
 
   // Neither may keep the loop alive. libev takes the reference of a cleanup watcher back by itself.
   ev_fork_init(&fork_watcher_, on_fork);
@@ -175,7 +175,7 @@ void Instrument::detach(bool restore_watchers) {
     slot.instrument.store(nullptr, std::memory_order_release);
     real_set_loop_release_cb(loop_, hooks_.release, hooks_.acquire);
     if (!sees_run_) {
-      real_set_invoke_pending_cb(
+      ev_set_invoke_pending_cb(
           loop_, hooks_.invoke_pending != nullptr ? hooks_.invoke_pending : ev_invoke_pending);
     }
     ev_ref(loop_);
@@ -226,6 +226,7 @@ void Instrument::on_invoke_pending(struct ev_loop* loop) {
   // that is known of a turn.
   Instrument* instrument = find(loop);
   const LoopHook host = instrument != nullptr ? instrument->hooks_.invoke_pending : nullptr;
+  if (instrument != nullptr && instrument->depth_ == 0) instrument->recorder_.maybe_entering();
   if (host != nullptr) {
     host(loop);
   } else {

@@ -27,17 +27,32 @@
 
 #define LOOPSCOPE_INTERPOSED LOOPSCOPE_EXPORT __attribute__((weak))
 
+// Said before the first use, as GCC wants it: these are ours only if nobody else has one.
+#pragma weak ev_run
+#pragma weak ev_set_loop_release_cb
+
+/// The body of our ev_run; by comparing addresses we learn whether a call of ev_run reaches it.
+extern "C" [[gnu::visibility("hidden")]] int loopscope_own_ev_run(struct ev_loop* loop, int flags);
+
 namespace loopscope::detail {
 namespace {
 
 using recording::WaitOutcome;
 using recording::WaitResult;
 
-/// The definition after ours. Looked up once; dlsym(3) is async-signal-unsafe, so the library's
-/// constructor does it early.
+/// The definition after ours, in libc's case always there. dlsym(3) is not async-signal-safe, so
+/// the library's constructor looks everything up early.
 template <typename Function>
 Function* next(const char* name) noexcept {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+/// libev's. Where it was linked before loopscope, or statically into the program, its definition is
+/// not after ours; but then it is the one that a plain reference, `first`, reaches.
+template <typename Function>
+Function* libevs(const char* name, Function* first) noexcept {
+  Function* found = next<Function>(name);
+  return found != nullptr ? found : first;
 }
 
 struct Next {
@@ -45,11 +60,11 @@ struct Next {
   decltype(&::epoll_ctl) epoll_ctl = next<decltype(::epoll_ctl)>("epoll_ctl");
   decltype(&::poll) poll = next<decltype(::poll)>("poll");
   decltype(&::select) select = next<decltype(::select)>("select");
-  int (*ev_run)(struct ev_loop*, int) = next<int(struct ev_loop*, int)>("ev_run");
+  decltype(&::ev_run) ev_run = libevs("ev_run", &::ev_run);
   void (*set_release)(struct ev_loop*, LoopHook, LoopHook) =
-      next<void(struct ev_loop*, LoopHook, LoopHook)>("ev_set_loop_release_cb");
-  void (*set_invoke)(struct ev_loop*,
-                     LoopHook) = next<void(struct ev_loop*, LoopHook)>("ev_set_invoke_pending_cb");
+      libevs<void(struct ev_loop*, LoopHook, LoopHook)>(
+          "ev_set_loop_release_cb", reinterpret_cast<void (*)(struct ev_loop*, LoopHook, LoopHook)>(
+                                        &::ev_set_loop_release_cb));
 };
 
 const Next& real() noexcept {
@@ -85,15 +100,8 @@ std::int64_t milliseconds(int timeout) noexcept {
 void real_set_loop_release_cb(struct ev_loop* loop, LoopHook release, LoopHook acquire) {
   real().set_release(loop, release, acquire);
 }
-void real_set_invoke_pending_cb(struct ev_loop* loop, LoopHook invoke) {
-  real().set_invoke(loop, invoke);
-}
-int real_ev_run(struct ev_loop* loop, int flags) { return real().ev_run(loop, flags); }
 
-bool ev_run_is_interposed() noexcept {
-  static const bool answer = dlsym(RTLD_DEFAULT, "ev_run") == reinterpret_cast<void*>(&::ev_run);
-  return answer;
-}
+bool ev_run_is_interposed() noexcept { return &::ev_run == &loopscope_own_ev_run; }
 
 }  // namespace loopscope::detail
 
@@ -144,7 +152,7 @@ LOOPSCOPE_INTERPOSED int epoll_ctl(int epfd, int operation, int fd,
   return returned;
 }
 
-LOOPSCOPE_INTERPOSED int ev_run(struct ev_loop* loop, int flags) {
+int loopscope_own_ev_run(struct ev_loop* loop, int flags) {
   // Looked up again at the end: a callback may have instrumented the loop, or released it.
   struct Scope {
     struct ev_loop* loop;
@@ -156,6 +164,9 @@ LOOPSCOPE_INTERPOSED int ev_run(struct ev_loop* loop, int flags) {
   const Scope scope{loop};
   return loopscope::detail::real().ev_run(loop, flags);
 }
+
+LOOPSCOPE_INTERPOSED int ev_run(struct ev_loop* loop, int flags)
+    __attribute__((alias("loopscope_own_ev_run")));
 
 LOOPSCOPE_INTERPOSED void ev_set_loop_release_cb(struct ev_loop* loop,
                                                  void (*release)(struct ev_loop*) EV_NOEXCEPT,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libev's and libc's own functions behind the ones that interpose.cpp puts before them.
+// What interpose.cpp puts itself before, where the rest of loop/ needs the real thing.
 #pragma once
 
 struct ev_loop;
@@ -9,7 +9,5 @@ namespace loopscope::detail {
 
 void real_set_loop_release_cb(struct ev_loop* loop, void (*release)(struct ev_loop*),
                               void (*acquire)(struct ev_loop*));
-void real_set_invoke_pending_cb(struct ev_loop* loop, void (*invoke)(struct ev_loop*));
-int real_ev_run(struct ev_loop* loop, int flags);
 
 }  // namespace loopscope::detail

@@ -151,12 +151,14 @@ struct alignas(64) LoopHot {
   Cell<std::uint64_t> phase_since_ns;
   Cell<std::uint64_t> watcher_since_ns;
   Cell<std::uint64_t> turns;  // finished ones: the ring's head
-  // The turn in progress; counted by a reader while turn_open.
+  // The turn in progress. Counted by a reader while current_turn is the low half of turns + 1: the
+  // store that raises `turns` also ends it, so that a writer killed at any instruction leaves it
+  // counted once.
   Cell<std::uint64_t> current_poll_ns;
   Cell<std::int64_t> current_timeout_ns;
   Cell<std::int32_t> current_ready;
   Cell<std::uint16_t> current_result;
-  Cell<std::uint16_t> turn_open;
+  Cell<std::uint16_t> current_turn;
 
   // Finished turns only, like everything below. Returns with events = turns - timeouts -
   // interrupted - errors.

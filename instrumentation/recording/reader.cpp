@@ -127,6 +127,13 @@ struct LoopCopy {
   Histogram timer_lag;
 };
 
+bool turn_is_open(const LoopHot& hot) {
+  return hot.current_turn.load() == static_cast<std::uint16_t>(hot.turns.load() + 1);
+}
+void close_turn(LoopHot& hot) {
+  hot.current_turn.store(static_cast<std::uint16_t>(hot.turns.load()));
+}
+
 bool read_hot(const Bytes& bytes, std::uint64_t block, LoopHot& hot) {
   return bytes.read(block, &hot, sizeof hot);
 }
@@ -162,19 +169,16 @@ bool copy_loop(const Bytes& bytes, std::uint64_t block, LoopCopy& copy, std::uin
     if (!bytes.read(block, &after, sizeof after)) return false;
     if (after == before) return true;
   }
-  // Too fast a loop, or a writer that died inside a section.
-  bool exact_hot = false;
-  for (int attempt = 0; attempt < kAttempts && !exact_hot; ++attempt) {
-    if (!read_hot(bytes, block, copy.hot)) return false;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (!bytes.read(block, &after, sizeof after)) return false;
-    exact_hot = after == copy.hot.sequence.load() && after % 2 == 0;
-  }
-  const std::uint64_t turns = copy.hot.turns.load();
-  if (!read_histograms(bytes, block, copy)) return false;
+  // Too fast a loop (a turn shorter than the copy), or a writer that died inside a section: take
+  // the pieces as they come. Each value is one that was there at some moment between the two loads
+  // of `turns`.
+  if (!read_hot(bytes, block, copy.hot) || !read_histograms(bytes, block, copy)) return false;
   LoopHot later;
   if (!read_hot(bytes, block, later)) return false;
-  skew_turns = later.turns.load() - turns + (exact_hot ? 0 : 1);
+  skew_turns = later.turns.load() - copy.hot.turns.load() + 2;
+  // A writer that is still at it may have counted the turn in progress meanwhile: rather leave it
+  // out than count it twice.
+  if (std::memcmp(&later, &copy.hot, sizeof later) != 0) close_turn(copy.hot);
   return true;
 }
 
@@ -303,7 +307,7 @@ Result<void> Reader::check_header() {
                  name + " is not a loopscope recording (or one that is just being created)"};
   }
   if (header_.version != kVersion || header_.header_bytes != sizeof(Header)) {
-    return Error{Error::Code::kVersion,
+    return Error{Error::Code::kOtherVersion,
                  name + " has recording format " + std::to_string(header_.version) +
                      ", this loopscope reads format " + std::to_string(kVersion) +
                      "; use the loopscope that belongs to the program that wrote it"};
@@ -472,7 +476,7 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   loop.running_watcher_ns =
       running && loop.running_watcher != 0 ? age(hot.watcher_since_ns.load()) : 0;
 
-  if (hot.turn_open.load() != 0) {
+  if (turn_is_open(hot)) {
     const std::uint16_t flags = hot.current_result.load();
     const std::int32_t ready = hot.current_ready.load();
     const std::int64_t timeout = hot.current_timeout_ns.load();

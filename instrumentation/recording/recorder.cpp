@@ -243,7 +243,7 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   hot.phase_since_ns.store(clock_.now());
   hot.watcher_since_ns.store(0);
   hot.turns.store(0);
-  hot.turn_open.store(0);
+  hot.current_turn.store(0);
   for (Cell<std::uint64_t>* counter :
        {&hot.nonblocking, &hot.timeouts, &hot.interrupted, &hot.errors, &hot.saturated,
         &hot.ready_unknown, &hot.stalls, &hot.spins, &hot.backend_rebuilds, &hot.outside_ns}) {
@@ -329,7 +329,7 @@ void LoopRecorder::pause(bool paused) noexcept {
   if (block_ == nullptr) return;
   settle_fork();
   open_section();
-  block_->hot.turn_open.store(0);
+  block_->hot.current_turn.store(static_cast<std::uint16_t>(block_->hot.turns.load()));
   block_->hot.phase.store(Phase::kOutside);
   block_->hot.phase_since_ns.store(clock_.now());
   close_section();
@@ -355,6 +355,15 @@ void LoopRecorder::leave() noexcept {
   if (turn_open_) finish_turn(now);
   block_->hot.phase.store(Phase::kOutside);
   block_->hot.phase_since_ns.store(now);
+  close_section();
+}
+
+void LoopRecorder::maybe_entering() noexcept {
+  settle_fork();
+  if (block_ == nullptr || paused_ || !turn_open_ || dispatch_end_ == 0) return;
+  if (clock_.now() - dispatch_end_ <= kLongestBookkeeping) return;
+  open_section();
+  finish_turn(dispatch_end_);
   close_section();
 }
 
@@ -404,7 +413,7 @@ void LoopRecorder::poll_end(const WaitOutcome& outcome) noexcept {
   hot.current_ready.store(outcome.ready);
   hot.current_result.store(static_cast<std::uint16_t>(static_cast<unsigned>(outcome.result) |
                                                       (outcome.saturated ? kSaturatedBit : 0u)));
-  hot.turn_open.store(1);
+  hot.current_turn.store(static_cast<std::uint16_t>(hot.turns.load() + 1));
   close_section();
 }
 
@@ -413,6 +422,22 @@ void LoopRecorder::finish_turn(std::uint64_t now) noexcept {
   LoopHot& hot = block.hot;
   const std::uint64_t busy = now - turn_start_;
   const std::uint64_t turn = hot.turns.load() + 1;
+
+  TurnRecord& record = ring_[(turn - 1) & ring_mask_];
+  record.turn.store(0);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  record.at_ns.store(turn_start_);
+  record.poll_ns.store(poll_ns_);
+  record.busy_ns.store(busy);
+  record.timeout_ns.store(outcome_.timeout_ns);
+  record.watcher_ns.store(top_ns_);
+  record.ready.store(outcome_.ready);
+  record.watcher.store(static_cast<std::uint16_t>(top_watcher_));
+  record.result.store(static_cast<std::uint16_t>(outcome_.result));
+  record.turn.store_release(turn);
+  // Published last: once a reader has copied the ring and `turns` has not moved past what it
+  // copied, the copy is whole.
+  hot.turns.store_release(turn);
 
   count(hot.poll_wait, block.poll_wait_buckets[time_index(poll_ns_)], poll_ns_);
   count(hot.busy, block.busy_buckets[time_index(busy)], busy);
@@ -442,23 +467,6 @@ void LoopRecorder::finish_turn(std::uint64_t now) noexcept {
   if (busy >= stall_threshold_ns_) [[unlikely]]
     hot.stalls.add(1);
 
-  TurnRecord& record = ring_[(turn - 1) & ring_mask_];
-  record.turn.store(0);
-  __atomic_thread_fence(__ATOMIC_RELEASE);
-  record.at_ns.store(turn_start_);
-  record.poll_ns.store(poll_ns_);
-  record.busy_ns.store(busy);
-  record.timeout_ns.store(outcome_.timeout_ns);
-  record.watcher_ns.store(top_ns_);
-  record.ready.store(outcome_.ready);
-  record.watcher.store(static_cast<std::uint16_t>(top_watcher_));
-  record.result.store(static_cast<std::uint16_t>(outcome_.result));
-  record.turn.store_release(turn);
-  // Published last: once a reader has copied the ring and `turns` has not moved past what it
-  // copied, the copy is whole.
-  hot.turns.store_release(turn);
-
-  hot.turn_open.store(0);
   turn_open_ = false;
   callbacks_ = 0;
   top_watcher_ = 0;

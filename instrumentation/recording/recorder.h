@@ -102,9 +102,11 @@ class LoopRecorder {
   void enter() noexcept;
   void leave() noexcept;
 
-  /// Callbacks of this turn are done, and whether the loop goes on is not known (a host whose
-  /// ev_run cannot be seen). If the next wait begins within 1 ms, the time until then was the
-  /// loop's own and belongs to the turn; otherwise it was outside.
+  /// For a host whose ev_run cannot be seen: callbacks are about to run, and have run. Whether the
+  /// loop goes on after them or was left is not known then. If the next callbacks or the next wait
+  /// follow within 1 ms, the time between was the loop's own and belongs to the turn; otherwise the
+  /// turn ended with its callbacks.
+  void maybe_entering() noexcept;
   void maybe_leaving() noexcept;
 
   /// Right before and right after the wait call.

@@ -16,7 +16,7 @@ struct Error {
     kNotFound,
     kPermission,
     kFormat,
-    kVersion,
+    kOtherVersion,
     kInUse,
     kNoSpace,
     kBadArgument,

@@ -108,7 +108,7 @@ TEST_F(ReaderOfFile, AnotherVersionIsNamedTogetherWithOurs) {
   poke(offsetof(Header, version), &version, sizeof version);
   const auto reader = Reader::open(path_);
   ASSERT_FALSE(reader);
-  EXPECT_EQ(reader.error().code, Error::Code::kVersion);
+  EXPECT_EQ(reader.error().code, Error::Code::kOtherVersion);
   EXPECT_THAT(reader.error().message, HasSubstr("4711"));
   EXPECT_THAT(reader.error().message, HasSubstr("format " + std::to_string(kVersion)));
 }

@@ -38,7 +38,6 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <string_view>
 #include <thread>
@@ -61,6 +60,11 @@ constexpr std::size_t kMaxHeaderBytes = 16 * 1024;
 constexpr std::size_t kMaxDrainedBytes = 64 * 1024;
 constexpr unsigned kMostStreams = 1024;
 constexpr std::size_t kDefaultRecent = 256;
+
+/// When the connection began that this CivetWeb thread handles: tells a request that was too slow
+/// from one that makes no sense. (CivetWeb's own data of a connection is lost before its
+/// connection_closed callback could free it.)
+thread_local std::chrono::steady_clock::time_point t_connection_began;
 
 /// Threads that are created while this lives inherit a mask that keeps the host's signals away.
 class SignalsBlocked {
@@ -220,7 +224,6 @@ struct Server::Impl {
   static int on_log(const mg_connection* connection, const char* message);
   static void* on_thread(const mg_context* context, int type);
   static int on_connection(const mg_connection* connection, void** data);
-  static void on_connection_closed(const mg_connection* connection);
 };
 
 void Server::Impl::validate() {
@@ -277,7 +280,6 @@ void Server::Impl::start() {
   callbacks.log_message = on_log;
   callbacks.init_thread = on_thread;
   callbacks.init_connection = on_connection;
-  callbacks.connection_closed = on_connection_closed;
   mg_init_data init{};
   init.callbacks = &callbacks;
   init.user_data = this;
@@ -365,16 +367,9 @@ int Server::Impl::on_log(const mg_connection* connection, const char* message) {
   return 1;
 }
 
-int Server::Impl::on_connection(const mg_connection*, void** data) {
-  // When it began: a request that was too slow is told from one that makes no sense.
-  *data =
-      new (std::nothrow) std::chrono::steady_clock::time_point(std::chrono::steady_clock::now());
+int Server::Impl::on_connection(const mg_connection*, void**) {
+  t_connection_began = std::chrono::steady_clock::now();
   return 0;
-}
-
-void Server::Impl::on_connection_closed(const mg_connection* connection) {
-  delete static_cast<std::chrono::steady_clock::time_point*>(
-      mg_get_user_connection_data(connection));
 }
 
 int Server::Impl::on_error(mg_connection* connection, int status, const char* message) {
@@ -382,10 +377,7 @@ int Server::Impl::on_error(mg_connection* connection, int status, const char* me
     std::string text = message;
     std::string_view code = "bad_request";
     if (text == "Malformed message") {
-      const auto* began = static_cast<const std::chrono::steady_clock::time_point*>(
-          mg_get_user_connection_data(connection));
-      if (began != nullptr &&
-          std::chrono::steady_clock::now() - *began >= of(connection).options.timeout) {
+      if (std::chrono::steady_clock::now() - t_connection_began >= of(connection).options.timeout) {
         status = 408;
         code = "timeout";
         text = "the request did not arrive in time";

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The loopscope command: picks the subcommand.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <exception>
+#include <iostream>
+#include <utility>
+#include <vector>
+
+#include "cli/commands.h"
+
+int main(int argc, char** argv) {
+  using namespace loopscope::cli;
+  CLI::App app{"See inside event loops: what a loop is doing, how late it is, what it waits for."};
+  app.name("loopscope");
+  app.set_version_flag("--version", "loopscope " LOOPSCOPE_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+
+  std::vector<std::pair<CLI::App*, Action>> commands;
+  for (const auto add : {add_serve, add_report}) {
+    CLI::App* command = nullptr;
+    Action action = add(app, command);
+    commands.emplace_back(command, std::move(action));
+  }
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help_or_version) {
+    return app.exit(help_or_version);
+  } catch (const CLI::ParseError& error) {
+    const bool nothing = argc <= 1;
+    if (nothing) {
+      std::cerr << app.help();
+    } else {
+      std::cerr << "loopscope: " << error.what() << "\nSee: loopscope --help\n";
+    }
+    return kUsage;
+  }
+  try {
+    for (const auto& [command, action] : commands) {
+      if (command->parsed()) return action();
+    }
+  } catch (const std::exception& error) {
+    std::cerr << "loopscope: " << error.what() << "\n";
+    return kCouldNotRead;
+  }
+  return kUsage;
+}

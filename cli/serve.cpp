@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// loopscope serve: every recording on this host, living or dead, on one page.
+#include <signal.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "cli/commands.h"
+#include "instrumentation/recording/directory.h"
+#include "instrumentation/snapshot/host_snapshot.h"
+#include "webui/server/server.h"
+
+namespace loopscope::cli {
+namespace {
+
+struct Options {
+  std::string listen = "127.0.0.1:9464";
+  std::string directory;
+  std::string token_file;
+  bool insecure = false;
+};
+
+/// "ADDR:PORT", "[V6]:PORT", ":PORT" and "PORT" (both: on loopback).
+std::optional<std::pair<std::string, std::uint16_t>> parse_listen(std::string_view text) {
+  std::string address = "127.0.0.1";
+  std::string_view port = text;
+  if (const std::size_t colon = text.rfind(':'); colon != std::string_view::npos) {
+    if (colon != 0) address = std::string(text.substr(0, colon));
+    port = text.substr(colon + 1);
+  }
+  // A bare "::1" is an address without a port, not the port 1.
+  if (address.find(':') != std::string::npos && address.front() != '[') return std::nullopt;
+  std::uint16_t number = 0;
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  if (error != std::errc() || end != port.data() + port.size()) return std::nullopt;
+  return std::pair(address, number);
+}
+
+/// The first line of the file. Throws std::runtime_error if there is none.
+std::string read_token(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) {
+    throw std::runtime_error("cannot read the token file " + path + ": " + std::strerror(errno));
+  }
+  std::string token;
+  std::getline(file, token);
+  while (!token.empty() && (token.back() == '\r' || token.back() == ' ')) token.pop_back();
+  if (token.empty()) {
+    throw std::runtime_error("the token file " + path +
+                             " is empty: its first line is to be the token, for example from "
+                             "`openssl rand -hex 16`");
+  }
+  return token;
+}
+
+int serve(const Options& options) {
+  const auto listen = parse_listen(options.listen);
+  if (!listen) {
+    std::cerr << "loopscope: --listen " << options.listen
+              << ": not ADDR:PORT, for example 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464\n";
+    return kUsage;
+  }
+  std::vector<std::string> directories = recording::recording_directories();
+  if (!options.directory.empty()) {
+    std::error_code why;
+    if (std::filesystem::directory_iterator(options.directory, why); why) {
+      std::cerr << "loopscope: cannot read the directory " << options.directory << ": "
+                << why.message() << "\n";
+      return kCouldNotRead;
+    }
+    directories = {options.directory};
+  }
+
+  webui::ServerOptions server_options;
+  server_options.address = listen->first;
+  server_options.port = listen->second;
+  server_options.insecure = options.insecure;
+  if (!options.token_file.empty()) server_options.token = read_token(options.token_file);
+  if (const char* page = std::getenv("LOOPSCOPE_WEBUI_DIR")) server_options.page_directory = page;
+
+  // Before any thread is made: what ends this is taken by sigwait() below, nowhere else.
+  sigset_t ending;
+  sigemptyset(&ending);
+  sigaddset(&ending, SIGINT);
+  sigaddset(&ending, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+
+  const std::shared_ptr<snapshot::Collector> collector =
+      snapshot::Collector::of_directories(directories);
+  std::unique_ptr<webui::Server> server;
+  try {
+    server = std::make_unique<webui::Server>(server_options, [collector](std::size_t recent) {
+      snapshot::CollectOptions collect;
+      collect.recent = recent;
+      return collector->collect(collect);
+    });
+  } catch (const std::invalid_argument& error) {
+    std::cerr << "loopscope: " << error.what()
+              << "\nOn the command line: --listen ADDR:PORT, --token-file FILE, --insecure.\n";
+    return kUsage;
+  } catch (const webui::ServerError& error) {
+    std::cerr << "loopscope: " << error.what()
+              << "\nOn the command line: --listen ADDR:PORT (port 0: a free one).\n";
+    return kCouldNotRead;
+  }
+
+  std::string where;
+  for (const std::string& directory : directories) {
+    where += (where.empty() ? "" : ", ") + directory;
+  }
+  std::cerr << "loopscope: serving " << server->url() << " (recordings in " << where
+            << "); end with Ctrl-C\n";
+  int signal = 0;
+  while (sigwait(&ending, &signal) != 0) {
+  }
+  server.reset();
+  return kOk;
+}
+
+}  // namespace
+
+Action add_serve(CLI::App& app, CLI::App*& command) {
+  const auto options = std::make_shared<Options>();
+  command = app.add_subcommand(
+      "serve", "Serve every recording on this host, living or dead: one page, one /metrics");
+  command
+      ->add_option("--listen", options->listen,
+                   "Address and port; port 0 takes a free one. Default: 127.0.0.1:9464")
+      ->type_name("ADDR:PORT");
+  command
+      ->add_option("--dir", options->directory,
+                   "Where the recordings are. Default: where programs of this user put them")
+      ->type_name("DIR");
+  command
+      ->add_option("--token-file", options->token_file,
+                   "File whose first line requests must carry as \"Authorization: Bearer ...\"")
+      ->type_name("FILE");
+  command->add_flag("--insecure", options->insecure,
+                    "Allow listening beyond this machine without a token");
+  command->footer(
+      "Ends with status 0 on SIGINT or SIGTERM, 2 on wrong usage, 3 if it cannot serve.");
+  return [options] { return serve(*options); };
+}
+
+}  // namespace loopscope::cli
