@@ -164,6 +164,8 @@ Instrument::Instrument(struct ev_loop* loop, const LoopSettings& settings)
   depth_ = sees_run_ ? static_cast<int>(ev_depth(loop)) : 0;
   if (depth_ > 0) recorder_.enter();
   if (ev_iteration(loop) > 0) learned_epoll_fd_ = -2;
+  // Making a recording takes up to some ms (on a disk); timers started next must not be due that much earlier.
+  if (ev_depth(loop) == 0) ev_now_update(loop);
 }
 
 Instrument::~Instrument() = default;

@@ -193,9 +193,9 @@ struct alignas(64) LoopBlock {
   Cell<std::uint32_t> used_after_fork;  // run in a forked child without ev_loop_fork
   Cell<std::uint64_t> stall_threshold_ns;
   Cell<std::uint64_t> started_monotonic_ns;
-  std::uint32_t ring_turns;  // a power of two
+  Cell<std::uint32_t> ring_turns;  // a power of two
   Cell<std::uint32_t> watcher_count;
-  std::uint64_t ring_offset;  // TurnRecord[ring_turns]
+  Cell<std::uint64_t> ring_offset;  // TurnRecord[ring_turns]
   Cell<std::uint64_t> watcher_offsets[kMaxWatchers];
 
   Cell<std::uint64_t> poll_wait_buckets[kTimeBuckets];

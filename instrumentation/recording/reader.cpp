@@ -422,6 +422,8 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   LoopEntry entry;
   const std::uint64_t entry_at = header_.loops_offset + id * sizeof(LoopEntry);
   if (!bytes_->read(entry_at, &entry, sizeof entry)) return false;
+  __atomic_thread_fence(
+      __ATOMIC_ACQUIRE);  // with the release stores of block_offset and generation
   const std::uint64_t block_at = entry.block_offset.load();
   const std::uint64_t generation = entry.generation.load();
   if (block_at == 0 || generation % 2 == 0)
@@ -448,7 +450,7 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   loop.used_after_fork = block->used_after_fork.load() != 0;
   loop.started_ns = block->started_monotonic_ns.load() + static_cast<std::uint64_t>(to_realtime);
   loop.stall_threshold_ns = block->stall_threshold_ns.load();
-  loop.ring_turns = block->ring_turns;
+  loop.ring_turns = block->ring_turns.load();
 
   loop.poll_wait = std::move(copy.poll_wait);
   loop.busy = std::move(copy.busy);
@@ -524,16 +526,16 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   }
   if (loop.running_watcher > loop.watchers.size()) loop.running_watcher = 0;
 
-  const std::uint32_t capacity = block->ring_turns;
-  if (capacity < 16 || capacity > (1u << 20) || (capacity & (capacity - 1)) != 0 ||
-      block->ring_offset % 64 != 0)
+  const std::uint32_t capacity = block->ring_turns.load();
+  const std::uint64_t ring = block->ring_offset.load();
+  if (capacity < 16 || capacity > (1u << 20) || (capacity & (capacity - 1)) != 0 || ring % 64 != 0)
     return false;
   std::uint64_t* cursor = nullptr;
   if (options.cursors != nullptr) cursor = &(*options.cursors)[{id, generation}];
   const std::uint64_t after = cursor != nullptr ? *cursor : 0;
   const std::uint64_t head = hot.turns.load();
-  if (!read_turns(*bytes_, block_at, block->ring_offset, capacity, head, after, options.recent,
-                  to_realtime, loop.recent)) {
+  if (!read_turns(*bytes_, block_at, ring, capacity, head, after, options.recent, to_realtime,
+                  loop.recent)) {
     return false;
   }
   for (Turn& turn : loop.recent) {

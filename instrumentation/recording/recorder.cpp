@@ -198,7 +198,7 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
     const auto* block = region.at<LoopBlock>(region.loops()[i].block_offset.load());
     if (block->ended.load() == 0) continue;
     ++ended;
-    if (block->ring_turns != turns) continue;
+    if (block->ring_turns.load() != turns) continue;
     if (candidate == made ||
         block->hot.phase_since_ns.load() <
             region.at<LoopBlock>(region.loops()[candidate].block_offset.load())
@@ -223,8 +223,8 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
       entry = &region.loops()[made];
       entry->generation.store(1);
       block_ = region.at<LoopBlock>(offset);
-      block_->ring_turns = turns;
-      block_->ring_offset = offset + sizeof(LoopBlock);
+      block_->ring_turns.store(turns);
+      block_->ring_offset.store(offset + sizeof(LoopBlock));
       entry->block_offset.store_release(offset);
     }
   }
@@ -269,9 +269,9 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   block.stall_threshold_ns.store(settings.stall_threshold_ns);
   block.started_monotonic_ns.store(clock_.now());
   block.watcher_count.store(0);
-  ring_ = region.at<TurnRecord>(block.ring_offset);
-  ring_mask_ = block.ring_turns - 1;
-  for (std::uint32_t i = 0; i < block.ring_turns; ++i) ring_[i].turn.store(0);
+  ring_ = region.at<TurnRecord>(block.ring_offset.load());
+  ring_mask_ = block.ring_turns.load() - 1;
+  for (std::uint32_t i = 0; i <= ring_mask_; ++i) ring_[i].turn.store(0);
 
   if (id_ == made) {
     header.loop_count.store_release(made + 1);
@@ -304,7 +304,7 @@ void LoopRecorder::move_to_child() noexcept {
   settings.name = old->name.raw;
   settings.backend = old->backend.raw;
   settings.stall_threshold_ns = stall_threshold_ns_;
-  settings.ring_turns = old->ring_turns;
+  settings.ring_turns = old->ring_turns.load();
   allocate_block(settings);
   for (std::uint32_t i = 0; i < old_count; ++i) {
     const WatcherBlock& was = *old_watchers[i];

@@ -4,7 +4,7 @@
 
     LOOPSCOPE_BIN=path/to/loopscope python3 cli_test.py
 
-With LOOPSCOPE_DEMO (a program that records, with a loop named "main", until SIGTERM) live recordings are tested too.
+With LOOPSCOPE_DEMO (a program that records, with a loop named "hello", until SIGTERM) live recordings are tested too.
 """
 
 import contextlib
@@ -301,7 +301,7 @@ class RecordingTest(CliTest):
         for target in (str(demo.pid), self.recording()):
             result = self.run_cli("report", target)
             self.assertEqual((result.returncode, result.stderr), (OK, ""))
-            for text in (f"pid {demo.pid}, running", 'loop "main"', "poll wait", "timer lag", "watchers", "findings"):
+            for text in (f"pid {demo.pid}, running", 'loop "hello"', "poll wait", "timer lag", "watchers", "findings"):
                 self.assertIn(text, result.stdout)
 
     def test_after_kill_9(self):
