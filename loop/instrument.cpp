@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loop/instrument.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -74,6 +75,7 @@ void note_registered(int epoll_fd) noexcept {
 }  // namespace
 
 thread_local constinit WaitNote t_wait;
+std::atomic<Instrument*> Instrument::by_epoll_fd_[Instrument::kEpollFds];
 
 const char* backend_name(unsigned backend) noexcept {
   switch (backend) {
@@ -130,8 +132,8 @@ Instrument::Instrument(struct ev_loop* loop, const LoopSettings& settings)
       recorder_(settings),
       handle_(*this),
       hooks_(read_host_hooks(loop)),
-      sees_run_(ev_run_is_interposed()),
-      fork_settled_(recorder_.generation()) {
+      sees_run_(ev_run_is_interposed()) {
+  fork_settled_ = recorder_.generation();
   std::uint32_t slot = 0;
   for (; slot < recording::kMaxLoops; ++slot) {
     Instrument* free = nullptr;
@@ -147,7 +149,7 @@ Instrument::Instrument(struct ev_loop* loop, const LoopSettings& settings)
   }
   g_change.fetch_add(1, std::memory_order_acq_rel);
 
-  real_set_loop_release_cb(loop, on_release, on_acquire);
+  install_hooks();
   if (!sees_run_) ev_set_invoke_pending_cb(loop, on_invoke_pending);
 
   // Neither may keep the loop alive. libev takes the reference of a cleanup watcher back by itself.
@@ -163,8 +165,9 @@ Instrument::Instrument(struct ev_loop* loop, const LoopSettings& settings)
   // was entered.
   depth_ = sees_run_ ? static_cast<int>(ev_depth(loop)) : 0;
   if (depth_ > 0) recorder_.enter();
-  if (ev_iteration(loop) > 0) learned_epoll_fd_ = -2;
-  // Making a recording takes up to some ms (on a disk); timers started next must not be due that much earlier.
+  ran_before_ = ev_iteration(loop) > 0;
+  // Making a recording takes up to some ms (on a disk); timers started next must not be due that
+  // much earlier.
   if (ev_depth(loop) == 0) ev_now_update(loop);
 }
 
@@ -175,7 +178,9 @@ void Instrument::detach(bool restore_watchers) {
     if (slot.instrument.load(std::memory_order_acquire) != this) continue;
     slot.loop.store(nullptr, std::memory_order_release);
     slot.instrument.store(nullptr, std::memory_order_release);
-    real_set_loop_release_cb(loop_, hooks_.release, hooks_.acquire);
+    if (hooked_) remove_hooks();
+    if (of_epoll_fd(learned_epoll_fd_) == this)
+      by_epoll_fd_[learned_epoll_fd_].store(nullptr, std::memory_order_release);
     if (!sees_run_) {
       ev_set_invoke_pending_cb(
           loop_, hooks_.invoke_pending != nullptr ? hooks_.invoke_pending : ev_invoke_pending);
@@ -240,17 +245,64 @@ void Instrument::on_invoke_pending(struct ev_loop* loop) {
 
 void Instrument::learn_epoll_fd(int epoll_fd) noexcept {
   const int saved = errno;
-  const bool ran_before = learned_epoll_fd_ == -2;
   learned_epoll_fd_ = epoll_fd;
   recorder_.set_epoll_fd(epoll_fd);
-  if (ran_before && epoll_fd >= 0) note_registered(epoll_fd);
+  if (ran_before_) note_registered(epoll_fd);
+  ran_before_ = false;
+  if (static_cast<unsigned>(epoll_fd) < kEpollFds && ev_backend(loop_) == EVBACKEND_EPOLL) {
+    remove_hooks();
+    by_epoll_fd_[epoll_fd].store(this, std::memory_order_release);
+  }
   errno = saved;
+}
+
+void Instrument::install_hooks() noexcept {
+  hooked_ = true;
+  real_set_loop_release_cb(loop_, on_release, on_acquire);
+}
+
+void Instrument::remove_hooks() noexcept {
+  hooked_ = false;
+  real_set_loop_release_cb(loop_, hooks_.release, hooks_.acquire);
+}
+
+bool Instrument::waits_unsettled(const void* caller) noexcept {
+  const int saved = errno;
+  Dl_info from{};
+  Dl_info libev{};
+  const bool is_libev = dladdr(caller, &from) != 0 &&
+                        dladdr(reinterpret_cast<void*>(&ev_loop_new), &libev) != 0 &&
+                        from.dli_fbase == libev.dli_fbase;
+  if (is_libev) {
+    recorder_.settle_fork();
+    recorder_.set_epoll_fd(learned_epoll_fd_);
+    recorder_.set_used_after_fork(true);
+    fork_settled_ = recorder_.generation();
+  } else {
+    by_epoll_fd_[learned_epoll_fd_].store(nullptr, std::memory_order_release);
+    learned_epoll_fd_ = -1;
+    install_hooks();
+  }
+  errno = saved;
+  return is_libev;
 }
 
 void Instrument::on_fork(struct ev_loop* /*loop*/, ev_fork* watcher, int /*events*/) {
   auto* instrument = static_cast<Instrument*>(watcher->data);
   recording::LoopRecorder& recorder = instrument->recorder_;
   recorder.settle_fork();
+  // libev is about to replace its epoll set; its new descriptor has to be learned. The host may
+  // have changed its hooks since.
+  if (!instrument->hooked_) {
+    const HostHooks now = read_host_hooks(instrument->loop_);
+    instrument->hooks_.release = now.release;
+    instrument->hooks_.acquire = now.acquire;
+    if (of_epoll_fd(instrument->learned_epoll_fd_) == instrument) {
+      by_epoll_fd_[instrument->learned_epoll_fd_].store(nullptr, std::memory_order_release);
+    }
+    instrument->learned_epoll_fd_ = -1;
+    instrument->install_hooks();
+  }
   if (recorder.generation() != instrument->fork_settled_) {
     instrument->fork_settled_ = recorder.generation();  // ev_loop_fork was called, as it should be
   } else {

@@ -6,19 +6,20 @@
 
 #include <ev.h>
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <string_view>
 #include <unordered_map>
 
-#include "instrumentation/recording/recorder.h"
+#include "instrumentation/recording/loop_recorder.h"
 #include "loop/host_hooks.h"
 #include "loopscope/loop.h"
 
 namespace loopscope::detail {
 
-/// What the interposed wait call of this thread saw; filled between libev's release and acquire
-/// hooks.
+/// What an interposed wait call of this thread saw, for loops that are measured by libev's hooks:
+/// filled between the release and the acquire hook.
 struct WaitNote {
   bool open = false;  // a recorded loop of this thread is in its backend's wait
   bool seen = false;
@@ -27,6 +28,16 @@ struct WaitNote {
 };
 extern thread_local constinit WaitNote t_wait;
 
+/// Two ways to see a wait:
+///
+///   hooks        libev calls on_release before it waits and on_acquire after. Works for every
+///   backend; what the wait returned is
+///                noted by the interposed epoll_wait, poll or select if the backend uses one.
+///   epoll_wait   the interposed epoll_wait finds the loop by its epoll descriptor and measures
+///   right there, without hooks
+///                (half the cost). A loop on epoll begins with hooks, to learn its descriptor, and
+///                goes over to this; when libev is about to replace the descriptor (after a fork)
+///                it goes back to hooks for a turn.
 class Instrument {
  public:
   /// The instrument of `loop`, null if it has none. Any thread; a few ns for the loop that this
@@ -80,14 +91,30 @@ class Instrument {
     return loop_;
   }
   InstrumentedLoop& handle() noexcept { return handle_; }
-  /// The host has set other hooks.
-  void set_host_hooks(LoopHook release, LoopHook acquire) noexcept {
+  /// The host sets other hooks: true if they are kept here and called by ours.
+  bool take_host_hooks(LoopHook release, LoopHook acquire) noexcept {
+    if (!hooked_) return false;
     hooks_.release = release;
     hooks_.acquire = acquire;
+    return true;
   }
 
   /// Whether every callback that runs in this loop is measured.
   void set_chained(bool chained) noexcept { chained_ = chained; }
+
+  // --- the wait, measured in epoll_wait ---
+
+  /// The loop that waits on this descriptor, if it is measured there.
+  static Instrument* of_epoll_fd(int epoll_fd) noexcept {
+    if (static_cast<unsigned>(epoll_fd) >= kEpollFds) return nullptr;
+    return by_epoll_fd_[epoll_fd].load(std::memory_order_acquire);
+  }
+  /// Whether no fork has happened since libev was last told of one.
+  bool fork_settled() const noexcept { return recorder_.process_generation() == fork_settled_; }
+  /// In a forked child that waits on the parent's epoll descriptor: true if it is libev that does,
+  /// and the wait is to be recorded (as used after a fork); false if the number belongs to
+  /// something else in the child.
+  bool waits_unsettled(const void* caller) noexcept;
 
   // --- libev's hooks ---
   static void on_release(struct ev_loop* loop) noexcept;
@@ -108,16 +135,24 @@ class Instrument {
   static void on_named(struct ev_loop* loop, ev_watcher* watcher, int events);
   void raw_timer_lag(const Named& named, const ev_watcher* watcher, std::uint64_t ran_ns) noexcept;
   void learn_epoll_fd(int epoll_fd) noexcept;
+  void install_hooks() noexcept;
+  void remove_hooks() noexcept;
+
+  static constexpr unsigned kEpollFds = 4096;  // loops with a higher descriptor stay with hooks
+  static std::atomic<Instrument*> by_epoll_fd_[kEpollFds];
 
   struct ev_loop* loop_;
+  // Beside the recorder's first members: both are looked at in every turn.
+  std::uint32_t fork_settled_ = 0;  // the recorder's generation that libev was last told of
   recording::LoopRecorder recorder_;
   InstrumentedLoop handle_;
   HostHooks hooks_;
   bool chained_ = false;
   bool sees_run_ = false;  // ev_run is interposed, so entering and leaving are known
   int depth_ = 0;
+  bool hooked_ = false;
+  bool ran_before_ = false;  // registered descriptors before we saw epoll_ctl
   int learned_epoll_fd_ = -1;
-  std::uint32_t fork_settled_;  // the recorder's generation that libev was last told of
   ev_fork fork_watcher_{};
   ev_cleanup cleanup_watcher_{};
   std::unordered_map<ev_watcher*, Named> named_;

@@ -56,43 +56,63 @@ Function* libevs(const char* name, Function* first) noexcept {
 }
 
 struct Next {
-  decltype(&::epoll_wait) epoll_wait = next<decltype(::epoll_wait)>("epoll_wait");
-  decltype(&::epoll_ctl) epoll_ctl = next<decltype(::epoll_ctl)>("epoll_ctl");
-  decltype(&::poll) poll = next<decltype(::poll)>("poll");
-  decltype(&::select) select = next<decltype(::select)>("select");
-  decltype(&::ev_run) ev_run = libevs("ev_run", &::ev_run);
-  void (*set_release)(struct ev_loop*, LoopHook, LoopHook) =
-      libevs<void(struct ev_loop*, LoopHook, LoopHook)>(
-          "ev_set_loop_release_cb", reinterpret_cast<void (*)(struct ev_loop*, LoopHook, LoopHook)>(
-                                        &::ev_set_loop_release_cb));
+  decltype(&::epoll_wait) epoll_wait;
+  decltype(&::epoll_ctl) epoll_ctl;
+  decltype(&::poll) poll;
+  decltype(&::select) select;
+  decltype(&::ev_run) ev_run;
+  void (*set_release)(struct ev_loop*, LoopHook, LoopHook);
 };
+constinit Next g_next{};
 
-const Next& real() noexcept {
-  static const Next functions;
-  return functions;
+/// Before any thread exists: as one of the program's first constructors, or at the first call from
+/// one that is earlier still.
+[[gnu::constructor]] void look_up() noexcept {
+  g_next.epoll_ctl = next<decltype(::epoll_ctl)>("epoll_ctl");
+  g_next.poll = next<decltype(::poll)>("poll");
+  g_next.select = next<decltype(::select)>("select");
+  g_next.ev_run = libevs("ev_run", &::ev_run);
+  g_next.set_release = libevs<void(struct ev_loop*, LoopHook, LoopHook)>(
+      "ev_set_loop_release_cb",
+      reinterpret_cast<decltype(g_next.set_release)>(&::ev_set_loop_release_cb));
+  __atomic_store_n(&g_next.epoll_wait, next<decltype(::epoll_wait)>("epoll_wait"),
+                   __ATOMIC_RELEASE);
 }
 
-[[gnu::constructor]] void look_up_early() { real(); }
+const Next& real() noexcept {
+  if (g_next.epoll_wait == nullptr) [[unlikely]]
+    look_up();
+  return g_next;
+}
 
-void note(int returned, int error, std::int64_t timeout_ns, int epoll_fd, int most) noexcept {
+/// `most`: how many events the call may return, 0 if it has no bound.
+WaitOutcome outcome(int returned, std::int64_t timeout_ns, int most) noexcept {
+  WaitOutcome seen;
+  seen.timeout_ns = timeout_ns;
+  seen.ready = returned > 0 ? returned : 0;
+  seen.saturated = returned > 0 && returned == most;
+  if (returned > 0) [[likely]] {
+    seen.result = WaitResult::kEvents;
+  } else if (returned == 0) {
+    seen.result = WaitResult::kTimeout;
+  } else {
+    seen.result = errno == EINTR ? WaitResult::kInterrupted : WaitResult::kError;
+  }
+  return seen;
+}
+
+/// For a loop that is measured by hooks, if one is in its wait on this thread.
+void note(int returned, std::int64_t timeout_ns, int epoll_fd, int most) noexcept {
   WaitNote& wait = t_wait;
-  WaitOutcome& outcome = wait.outcome;
+  if (!wait.open) [[likely]]
+    return;
   wait.seen = true;
   wait.epoll_fd = epoll_fd;
-  outcome.timeout_ns = timeout_ns < 0 ? recording::kTimeoutInfinite : timeout_ns;
-  outcome.ready = returned > 0 ? returned : 0;
-  outcome.saturated = most > 0 && returned == most;
-  if (returned > 0) {
-    outcome.result = WaitResult::kEvents;
-  } else if (returned == 0) {
-    outcome.result = WaitResult::kTimeout;
-  } else {
-    outcome.result = error == EINTR ? WaitResult::kInterrupted : WaitResult::kError;
-  }
+  wait.outcome = outcome(returned, timeout_ns, most);
 }
 
 std::int64_t milliseconds(int timeout) noexcept {
-  return timeout < 0 ? -1 : std::int64_t{timeout} * 1'000'000;
+  return timeout < 0 ? recording::kTimeoutInfinite : std::int64_t{timeout} * 1'000'000;
 }
 
 }  // namespace
@@ -105,36 +125,42 @@ bool ev_run_is_interposed() noexcept { return &::ev_run == &loopscope_own_ev_run
 
 }  // namespace loopscope::detail
 
-using loopscope::detail::Instrument;
-using loopscope::detail::t_wait;
+using namespace loopscope::detail;  // NOLINT(google-build-using-namespace): the definitions below
+                                    // are C's
 
 extern "C" {
 
 LOOPSCOPE_INTERPOSED int epoll_wait(int epfd, struct epoll_event* events, int maxevents,
                                     int timeout) {
-  const int returned = loopscope::detail::real().epoll_wait(epfd, events, maxevents, timeout);
-  if (t_wait.open) {
-    loopscope::detail::note(returned, errno, loopscope::detail::milliseconds(timeout), epfd,
-                            maxevents);
+  if (Instrument* instrument = Instrument::of_epoll_fd(epfd)) {
+    if (instrument->fork_settled() || instrument->waits_unsettled(__builtin_return_address(0)))
+        [[likely]] {
+      loopscope::recording::LoopRecorder& recorder = instrument->recorder();
+      recorder.poll_begin();
+      const int returned = real().epoll_wait(epfd, events, maxevents, timeout);
+      recorder.poll_end(outcome(returned, milliseconds(timeout), maxevents));
+      return returned;
+    }
   }
+  const int returned = real().epoll_wait(epfd, events, maxevents, timeout);
+  note(returned, milliseconds(timeout), epfd, maxevents);
   return returned;
 }
 
 LOOPSCOPE_INTERPOSED int poll(struct pollfd* fds, nfds_t count, int timeout) {
-  const int returned = loopscope::detail::real().poll(fds, count, timeout);
-  if (t_wait.open)
-    loopscope::detail::note(returned, errno, loopscope::detail::milliseconds(timeout), -1, 0);
+  const int returned = real().poll(fds, count, timeout);
+  note(returned, milliseconds(timeout), -1, 0);
   return returned;
 }
 
 LOOPSCOPE_INTERPOSED int select(int count, fd_set* read, fd_set* write, fd_set* except,
                                 struct timeval* timeout) {
   // Read before the call: Linux' select changes it.
-  const std::int64_t asked = timeout == nullptr ? -1
+  const std::int64_t asked = timeout == nullptr ? loopscope::recording::kTimeoutInfinite
                                                 : std::int64_t{timeout->tv_sec} * 1'000'000'000 +
                                                       std::int64_t{timeout->tv_usec} * 1'000;
-  const int returned = loopscope::detail::real().select(count, read, write, except, timeout);
-  if (t_wait.open) loopscope::detail::note(returned, errno, asked, -1, 0);
+  const int returned = real().select(count, read, write, except, timeout);
+  note(returned, asked, -1, 0);
   return returned;
 }
 
@@ -143,7 +169,7 @@ LOOPSCOPE_INTERPOSED int epoll_ctl(int epfd, int operation, int fd,
   // Read before the call: a callback on another thread may reuse the memory as soon as the kernel
   // has it.
   const std::uint32_t events = event != nullptr && operation != EPOLL_CTL_DEL ? event->events : 0;
-  const int returned = loopscope::detail::real().epoll_ctl(epfd, operation, fd, event);
+  const int returned = real().epoll_ctl(epfd, operation, fd, event);
   if (returned == 0) {
     if (auto* process = loopscope::recording::ProcessRecorder::existing()) {
       process->register_fd(fd, operation == EPOLL_CTL_DEL ? -1 : epfd, events);
@@ -162,7 +188,7 @@ int loopscope_own_ev_run(struct ev_loop* loop, int flags) {
   };
   if (Instrument* instrument = Instrument::find(loop)) instrument->enter();
   const Scope scope{loop};
-  return loopscope::detail::real().ev_run(loop, flags);
+  return real().ev_run(loop, flags);
 }
 
 LOOPSCOPE_INTERPOSED int ev_run(struct ev_loop* loop, int flags)
@@ -173,10 +199,9 @@ LOOPSCOPE_INTERPOSED void ev_set_loop_release_cb(struct ev_loop* loop,
                                                  void (*acquire)(struct ev_loop*)
                                                      EV_NOEXCEPT) EV_NOEXCEPT {
   if (Instrument* instrument = Instrument::find(loop)) {
-    instrument->set_host_hooks(release, acquire);
-    return;
+    if (instrument->take_host_hooks(release, acquire)) return;
   }
-  loopscope::detail::real().set_release(loop, release, acquire);
+  real().set_release(loop, release, acquire);
 }
 
 }  // extern "C"

@@ -60,10 +60,13 @@ static_assert(kTimeBuckets == 1152);
 inline constexpr std::uint64_t kUnitsPerNanosecond = 4398046511ull;
 
 /// Nanoseconds to bucket; anything from 0 to 2^64-1.
-constexpr std::uint32_t time_index(std::uint64_t nanoseconds) noexcept {
+constexpr std::uint32_t time_index(std::uint64_t ns) noexcept {
+  // Below 2 s the product fits in 64 bits, which saves a nanosecond in every turn.
+  if (ns < (1ull << 31)) [[likely]]
+    return log_linear_index((ns * kUnitsPerNanosecond) >> 32);
   constexpr std::uint64_t kLongest = 1'073'741'823'000ull;
-  const std::uint64_t ns = nanoseconds < kLongest ? nanoseconds : kLongest;
-  const auto unit = static_cast<std::uint64_t>((static_cast<Wide>(ns) * kUnitsPerNanosecond) >> 32);
+  const auto unit = static_cast<std::uint64_t>(
+      (static_cast<Wide>(ns < kLongest ? ns : kLongest) * kUnitsPerNanosecond) >> 32);
   return log_linear_index(unit < kMaxTimeUnit ? unit : kMaxTimeUnit);
 }
 

@@ -14,6 +14,7 @@
 // refuses).
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -120,22 +121,64 @@ struct alignas(64) FdSlot {
 
 struct HistogramTotals {
   Cell<std::uint64_t> sum;
-  Cell<std::uint64_t> min;  // meaningless while the histogram is empty
+  Cell<std::uint64_t> min;  // min and max are 2^64-1 while the histogram is empty
   Cell<std::uint64_t> max;
 };
 
-/// One finished turn: the wait that began it, then its busy part.
-struct alignas(64) TurnRecord {
-  Cell<std::uint64_t> turn;   // 1, 2, 3 …; written last
-  Cell<std::uint64_t> at_ns;  // CLOCK_MONOTONIC at the wait's return
-  Cell<std::uint64_t> poll_ns;
-  Cell<std::uint64_t> busy_ns;
-  Cell<std::int64_t> timeout_ns;
-  Cell<std::uint64_t> watcher_ns;  // longest named callback in it
-  Cell<std::int32_t> ready;
-  Cell<std::uint16_t> watcher;  // index + 1; 0: none
-  Cell<std::uint16_t> result;   // WaitResult
+/// A duration in 32 bits: exact below 2^27 ns (134 ms), above it 27 significant bits (7 decimal
+/// places) and a shift.
+constexpr std::uint32_t pack_duration(std::uint64_t ns) noexcept {
+  if (ns < (1u << 27)) return static_cast<std::uint32_t>(ns);
+  constexpr std::uint64_t kLongest = (1ull << 56) - 1;  // 2.2 years: shift 29
+  const std::uint64_t bounded = ns < kLongest ? ns : kLongest;
+  const auto shift = static_cast<unsigned>(std::bit_width(bounded)) - 27;
+  return (shift << 27) | static_cast<std::uint32_t>((bounded >> shift) & ((1u << 27) - 1));
+}
+constexpr std::uint64_t unpack_duration(std::uint32_t packed) noexcept {
+  return static_cast<std::uint64_t>(packed & ((1u << 27) - 1)) << (packed >> 27);
+}
+
+/// A timeout likewise, but whole milliseconds, which is what epoll_wait and poll take, are exact
+/// (up to 37 hours): shift 30 says that the other bits are milliseconds, shift 31 that there is no
+/// time.
+inline constexpr std::uint32_t kPackedMilliseconds = 30u << 27;
+inline constexpr std::uint32_t kPackedInfinite = 31u << 27;
+inline constexpr std::uint32_t kPackedUnknown = kPackedInfinite + 1;
+constexpr std::uint32_t pack_timeout(std::int64_t ns) noexcept {
+  if (ns < 0) return ns == kTimeoutInfinite ? kPackedInfinite : kPackedUnknown;
+  const auto time = static_cast<std::uint64_t>(ns);
+  if (time >= (1u << 27) && time % 1'000'000 == 0 && time / 1'000'000 < (1u << 27)) {
+    return kPackedMilliseconds | static_cast<std::uint32_t>(time / 1'000'000);
+  }
+  return pack_duration(time);
+}
+constexpr std::int64_t unpack_timeout(std::uint32_t packed) noexcept {
+  if (packed == kPackedInfinite) return kTimeoutInfinite;
+  if (packed >= kPackedInfinite) return kTimeoutUnknown;
+  if (packed >= kPackedMilliseconds) return std::int64_t{packed - kPackedMilliseconds} * 1'000'000;
+  return static_cast<std::int64_t>(unpack_duration(packed));
+}
+
+/// One finished turn: the wait that began it, then its busy part. Turn n lies at place (n - 1) mod
+/// ring_turns.
+struct alignas(32) TurnRecord {
+  Cell<std::uint64_t> at_ns;                // CLOCK_MONOTONIC at the wait's return
+  Cell<std::uint64_t> poll_and_busy;        // durations, poll in the low half
+  Cell<std::uint64_t> timeout_and_watcher;  // timeout in the low half; the longest named callback
+  Cell<std::uint64_t> facts;                // see pack_facts
 };
+
+/// bits 0…15 low half of the turn's number, 16…31 longest callback's watcher (index + 1, 0: none),
+/// 32…33 WaitResult, 34…63 ready events (all ones: unknown).
+inline constexpr std::uint32_t kFactsReadyUnknown = (1u << 30) - 1;
+constexpr std::uint64_t pack_facts(std::int32_t ready, std::uint16_t result, std::uint32_t watcher,
+                                   std::uint64_t turn) noexcept {
+  const auto bounded =
+      ready < 0 ? kFactsReadyUnknown : static_cast<std::uint32_t>(ready) & kFactsReadyUnknown;
+  return (turn & 0xFFFF) | (static_cast<std::uint64_t>(watcher & 0xFFFF) << 16) |
+         (static_cast<std::uint64_t>(result & 3u) << 32) |
+         (static_cast<std::uint64_t>(bounded) << 34);
+}
 
 /// What changes with every turn, on as few cache lines as possible.
 ///
@@ -222,7 +265,7 @@ struct alignas(64) WatcherBlock {
 
 inline constexpr std::size_t kLagBucketsBytes = sizeof(Cell<std::uint64_t>) * kTimeBuckets;
 
-static_assert(sizeof(TurnRecord) == 64);
+static_assert(sizeof(TurnRecord) == 32);
 static_assert(sizeof(FdSlot) == 64);
 static_assert(sizeof(LoopEntry) == 16);
 static_assert(offsetof(LoopHot, nonblocking) == 64);

@@ -11,7 +11,7 @@
 
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/recording/paths.h"
-#include "instrumentation/recording/recorder.h"
+#include "instrumentation/recording/process_recorder.h"
 
 namespace loopscope::recording {
 namespace {
@@ -100,7 +100,7 @@ bool read_histogram(const Bytes& bytes, std::uint64_t offset, const HistogramTot
   out.scale = scale;
   const std::uint64_t min = totals.min.load();
   const std::uint64_t max = totals.max.load();
-  if (min > max) return true;  // empty
+  if (min > max || max == ~0ull) return true;  // empty
   const std::uint32_t first = scale == Histogram::Scale::kTime ? time_index(min) : count_index(min);
   const std::uint32_t last = scale == Histogram::Scale::kTime ? time_index(max) : count_index(max);
   std::uint64_t counts[kTimeBuckets];
@@ -210,17 +210,21 @@ bool read_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& wat
   return true;
 }
 
-Turn to_turn(const TurnRecord& record, std::int64_t to_realtime) {
+Turn to_turn(const TurnRecord& record, std::uint64_t number, std::int64_t to_realtime) {
+  const std::uint64_t times = record.poll_and_busy.load();
+  const std::uint64_t others = record.timeout_and_watcher.load();
+  const std::uint64_t facts = record.facts.load();
+  const auto ready = static_cast<std::uint32_t>(facts >> 34);
   Turn turn;
-  turn.turn = record.turn.load();
+  turn.turn = number;
   turn.at_ns = record.at_ns.load() + static_cast<std::uint64_t>(to_realtime);
-  turn.poll_ns = record.poll_ns.load();
-  turn.busy_ns = record.busy_ns.load();
-  turn.timeout_ns = record.timeout_ns.load();
-  turn.ready = record.ready.load();
-  turn.result = static_cast<WaitResult>(record.result.load() & 3u);
-  turn.watcher = record.watcher.load();
-  turn.watcher_ns = record.watcher_ns.load();
+  turn.poll_ns = unpack_duration(static_cast<std::uint32_t>(times));
+  turn.busy_ns = unpack_duration(static_cast<std::uint32_t>(times >> 32));
+  turn.timeout_ns = unpack_timeout(static_cast<std::uint32_t>(others));
+  turn.watcher_ns = unpack_duration(static_cast<std::uint32_t>(others >> 32));
+  turn.ready = ready == kFactsReadyUnknown ? kReadyUnknown : static_cast<std::int32_t>(ready);
+  turn.result = static_cast<WaitResult>((facts >> 32) & 3u);
+  turn.watcher = static_cast<std::uint32_t>((facts >> 16) & 0xFFFF);
   return turn;
 }
 
@@ -251,8 +255,9 @@ bool read_turns(const Bytes& bytes, std::uint64_t block, std::uint64_t ring, std
       now.turns.load() + 1 > capacity ? now.turns.load() + 1 - capacity : 0;
   out.reserve(wanted);
   for (std::uint64_t i = 0; i < wanted; ++i) {
-    if (first + i <= overwritten || records[i].turn.load() != first + i) continue;
-    out.push_back(to_turn(records[i], to_realtime));
+    if (first + i <= overwritten || (records[i].facts.load() & 0xFFFF) != ((first + i) & 0xFFFF))
+      continue;
+    out.push_back(to_turn(records[i], first + i, to_realtime));
   }
   return true;
 }

@@ -187,7 +187,6 @@ class Bench:
                     self.add(title, f"{watched} pipes, {active} active, {clock}", [r["turn_ns"]["recorded"] for r in got],
                              "ns", ("<=", bound), f"bare turn {statistics.median(r['bare_turn_ns'] for r in got):.0f} ns")
         got = self.raw["slices --watched 1000 --active 1"]
-        self.add(title, "linked, but this loop is not instrumented", [r["turn_ns"]["linked"] for r in got], "ns")
         self.add(title, "instrumented, recording paused", [r["turn_ns"]["paused"] for r in got], "ns")
 
     def callbacks(self, title):

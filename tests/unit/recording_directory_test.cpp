@@ -10,8 +10,8 @@
 #include <fstream>
 
 #include "instrumentation/recording/directory.h"
+#include "instrumentation/recording/loop_recorder.h"
 #include "instrumentation/recording/paths.h"
-#include "instrumentation/recording/recorder.h"
 #include "instrumentation/recording/region.h"
 
 namespace loopscope::recording {

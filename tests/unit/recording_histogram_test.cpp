@@ -5,6 +5,7 @@
 #include <random>
 
 #include "instrumentation/recording/histogram.h"
+#include "instrumentation/recording/layout.h"
 #include "instrumentation/recording/snapshot.h"
 
 namespace loopscope::recording {
@@ -75,6 +76,30 @@ TEST(CountHistogram, EveryCountLiesInItsBucket) {
     ASSERT_LE(count, count_bucket_last(index)) << count;
   }
   EXPECT_EQ(count_index(~0ull), kCountBuckets - 1);
+}
+
+// What a turn's record keeps in 32 bits.
+TEST(PackedDuration, IsExactToWhereItSays) {
+  for (const std::uint64_t ns : {0ull, 1ull, 999ull, 134'217'727ull}) {
+    EXPECT_EQ(unpack_duration(pack_duration(ns)), ns);
+  }
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 100'000; ++i) {
+    const std::uint64_t ns = random() >> (8 + random() % 50);
+    const std::uint64_t kept = unpack_duration(pack_duration(ns));
+    ASSERT_LE(kept, ns);
+    ASSERT_LE(ns - kept, ns >> 26) << ns;
+  }
+  EXPECT_GT(unpack_duration(pack_duration(~0ull)), 1ull << 55) << "the longest, not a wrapped one";
+}
+
+TEST(PackedTimeout, KeepsMillisecondsAndWhatIsNoTime) {
+  for (const std::int64_t ns : {std::int64_t{0}, std::int64_t{1'500}, std::int64_t{8'591'000'000},
+                                std::int64_t{59'743'000'000}, kTimeoutInfinite, kTimeoutUnknown}) {
+    EXPECT_EQ(unpack_timeout(pack_timeout(ns)), ns);
+  }
+  EXPECT_NEAR(static_cast<double>(unpack_timeout(pack_timeout(12'345'678'901))), 12'345'678'901.,
+              128.);
 }
 
 TEST(Quantile, OfAnEmptyHistogramIsZero) { EXPECT_EQ(Histogram{}.quantile(0.99), 0); }

@@ -11,8 +11,8 @@
 #include <fstream>
 #include <random>
 
+#include "instrumentation/recording/loop_recorder.h"
 #include "instrumentation/recording/reader.h"
-#include "instrumentation/recording/recorder.h"
 
 namespace loopscope::recording {
 namespace {

@@ -7,8 +7,8 @@
 #include <fstream>
 #include <thread>
 
+#include "instrumentation/recording/loop_recorder.h"
 #include "instrumentation/recording/reader.h"
-#include "instrumentation/recording/recorder.h"
 
 namespace loopscope::recording {
 namespace {

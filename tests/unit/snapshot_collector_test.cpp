@@ -18,7 +18,7 @@
 #include <thread>
 
 #include "instrumentation/recording/directory.h"
-#include "instrumentation/recording/recorder.h"
+#include "instrumentation/recording/loop_recorder.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "instrumentation/snapshot/json.h"
 #include "tests/unit/fixtures.h"

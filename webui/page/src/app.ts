@@ -1,7 +1,7 @@
 // The page's one piece of state and the only place that changes it. Components read it and call its methods.
 import { banners, staleSeconds, type Banner } from './banners';
 import type { Process } from './model';
-import { chooseProcess, formatHash, parseHash, successor, type Selection } from './selection';
+import { busyLoop, chooseProcess, enoughTurns, formatHash, parseHash, successor, type Selection } from './selection';
 import { LoopTrack, ProcessTrack, Store } from './store';
 import { SnapshotStream, type Connection } from './stream';
 import type { SeenTurn } from './turns';
@@ -25,6 +25,8 @@ export class App {
   /** Counts changes; components that cache compare it. */
   version = 0;
   private last: Process | null = null;
+  /** The loop that was opened with, as "process loop": it stays, whatever others do later. */
+  private opened: { process: string; loop: string } | null = null;
   private restart: { from: number; to: number; at: number; sameCommand: boolean } | null = null;
   private listener: () => void = () => {};
   private frame = 0;
@@ -91,6 +93,10 @@ export class App {
       this.select({ process: this.selection.process === null ? null : process.id, loop: heir ? String(heir.id) : null });
     }
     this.last = process;
+    if (this.opened?.process !== process.id) {
+      const loop = busyLoop(process.loops);
+      this.opened = loop && loop.iterations >= enoughTurns ? { process: process.id, loop: String(loop.id) } : null;
+    }
   }
 
   select(change: Partial<Selection>): void {
@@ -111,9 +117,10 @@ export class App {
   }
 
   get loop(): LoopTrack | null {
-    const loops = this.process?.loops;
-    if (!loops) return null;
-    return loops.get(this.selection.loop ?? '') ?? loops.values().next().value ?? null;
+    const process = this.process;
+    if (!process) return null;
+    const opened = this.opened?.process === process.latest.id ? this.opened.loop : String(busyLoop(process.latest.loops)?.id);
+    return process.loops.get(this.selection.loop ?? '') ?? process.loops.get(opened) ?? process.loops.values().next().value ?? null;
   }
 
   /** Seconds since the last event arrived. */

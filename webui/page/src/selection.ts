@@ -1,5 +1,5 @@
 // What is looked at, and where it is remembered: #process=1234-987&loop=1&window=30
-import type { Process } from './model';
+import type { Loop, Process } from './model';
 
 export interface Selection {
   process: string | null;
@@ -65,4 +65,19 @@ export function chooseProcess<P extends Known>(
   const sorted = processes.slice().sort(startedLater);
   const process = heir ?? sorted.find((p) => p.state === 'running') ?? sorted[0] ?? null;
   return { process, restarted: last !== null && process !== null && process.id !== last.id };
+}
+
+/** Turns: with fewer, nobody knows yet which loop does the work. */
+export const enoughTurns = 100;
+const fairShare = 0.1;
+
+/**
+ * The loop to open with: the first that does a fair share of the turns. A program's first loop is often its main thread's,
+ * which waits for signals only.
+ */
+export function busyLoop<L extends Pick<Loop, 'iterations' | 'state'>>(loops: readonly L[]): L | null {
+  const live = loops.filter((loop) => loop.state !== 'ended');
+  const candidates = live.length > 0 ? live : loops;
+  const most = Math.max(0, ...candidates.map((loop) => loop.iterations));
+  return candidates.find((loop) => loop.iterations >= most * fairShare) ?? null;
 }

@@ -120,9 +120,11 @@ export class Store {
     const gap = seconds > gapSeconds;
 
     const history = this.processes.size <= keepProcesses;
+    // Killed some time since the last look: a rate over all of it would draw a dip that was not there.
+    const interval = process.state !== 'running' && process.uptime_seconds === null ? 0 : seconds;
     const cuts = new Map<string, LoopCut>();
     for (const loop of process.loops) {
-      cuts.set(String(loop.id), this.loop(track, loop, seconds, gap, firstOfConnection, history));
+      cuts.set(String(loop.id), this.loop(track, loop, interval, gap, firstOfConnection, history));
     }
     for (const id of track.loops.keys()) if (!cuts.has(id)) track.loops.delete(id);
     if (history) {
@@ -144,7 +146,9 @@ export class Store {
     const id = String(loop.id);
     let mine = track.loops.get(id);
     let before = mine?.cut;
-    const cut = cutOf(loop, before);
+    let cut = cutOf(loop, before);
+    // Of one that was killed, nobody can tell how long its last phase was; what was seen of it remains true.
+    if (before && !track.running) cut = { ...cut, busy: Math.max(cut.busy, before.busy), idle: Math.max(cut.idle, before.idle) };
     if (mine && before && !continues(cut, before)) {
       mine = before = undefined; // the same id, another life
       track.marks = [];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { banners, type BannerInput } from '../src/banners';
-import { chooseProcess, formatHash, parseHash } from '../src/selection';
+import { busyLoop, chooseProcess, formatHash, parseHash } from '../src/selection';
 import { at, process } from './fixtures';
 
 const old = process({ id: '1-a', pid: 1, started_at: at(0) });
@@ -36,6 +36,16 @@ test('without a choice: the youngest that runs', () => {
   assert.equal(chooseProcess(null, null, [old, { ...other, state: 'exited' as const }, young]).process!.id, '2-b');
   assert.equal(chooseProcess('gone', null, [old]).restarted, false);
   assert.equal(chooseProcess(null, null, []).process, null);
+});
+
+test('the loop to open with is the first that works', () => {
+  const loop = (id: number, iterations: number, state: 'live' | 'ended' = 'live') => ({ id, iterations, state });
+  const id = (...loops: ReturnType<typeof loop>[]) => busyLoop(loops)?.id;
+  assert.equal(id(loop(0, 3), loop(1, 4000), loop(2, 7000)), 1);
+  assert.equal(id(loop(0, 0), loop(1, 0)), 0);
+  assert.equal(id(loop(0, 9000, 'ended'), loop(1, 10)), 1);
+  assert.equal(id(loop(0, 1, 'ended'), loop(1, 9000, 'ended')), 1);
+  assert.equal(id(), undefined);
 });
 
 const calm: BannerInput = {

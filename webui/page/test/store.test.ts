@@ -93,6 +93,18 @@ test('a killed process stands still: windows end with it', () => {
   near(window.turnsPerSecond, 100, 2);
 });
 
+test('killed in the middle of a phase: it keeps its history, and no dip is drawn', () => {
+  const store = new Store();
+  feed(store, 10, 50);
+  // The phase in progress is no longer counted, as nobody knows how long it was.
+  const last = { ...running(50.01), idle_seconds: 50 * 0.7 - 5, phase_seconds: 0 };
+  store.ingest(snapshot(50.4, process({ state: 'killed', uptime_seconds: null, loops: [last] })), false);
+  const track = store.processes.get('12-1')!;
+  const { series } = track.loops.get('1')!;
+  assert.ok(series.columns.turns.length > 90 && series.columns.turns.every((n) => n !== null && Math.abs(n - 100) < 5));
+  near(track.window(track.loops.get('1')!, track.base(30)!).utilization, 0.3, 0.01);
+});
+
 test('a process ends where its uptime stopped, not where the page heard of it', () => {
   const store = new Store();
   feed(store, 10, 50);

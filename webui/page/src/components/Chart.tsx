@@ -68,7 +68,7 @@ export function Chart(props: ChartProps) {
             y: yScale(props.scale),
           },
           axes: [
-            { ...axis, size: 26, space: 64, values: (_u, splits) => splits.map((s) => format.clock(s)) },
+            { ...axis, size: 26, space: 64, values: xLabels },
             {
               ...axis,
               size: 58,
@@ -191,6 +191,10 @@ function decades(_u: uPlot, _axis: number, min: number, max: number): number[] {
   for (let power = low; power <= high; power += step) out.push(10 ** power);
   return out;
 }
+
+/** Half a label must fit to the left of its tick, or it runs into the lowest label of the other axis. */
+const halfLabel = 26;
+const xLabels = (u: uPlot, splits: number[]) => splits.map((s) => (u.valToPos(s, 'x') < halfLabel ? '' : format.clock(s)));
 
 function tick(scale: ChartProps['scale'], value: number): string {
   if (scale === 'ratio') return `${Math.round(value * 100)} %`;

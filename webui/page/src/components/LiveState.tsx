@@ -54,11 +54,11 @@ function Figure(props: {
     <div class="card figure">
       <h3>
         <Term about={props.about}>{props.title}</Term>
-        <span class="side">{props.side}</span>
       </h3>
       <div class="value" data-testid={props.testid}>
         {props.value}
       </div>
+      {props.side && <div class="for">{props.side}</div>}
       {props.children}
     </div>
   );
@@ -85,14 +85,14 @@ function State({ process, loop }: { process: ProcessTrack; loop: LoopTrack }) {
           {latest.phase}
         </span>
       </div>
-      <div class="for">{latest.phase_seconds !== null && `for ${format.duration(latest.phase_seconds)}`}</div>
+      <div class="for">{live && latest.phase_seconds !== null && `for ${format.duration(latest.phase_seconds)}`}</div>
       <div class="under">
         {latest.state === 'ended' && process.running ? (
           'this loop has ended'
         ) : watcher !== null ? (
           <>
             in <code data-testid="current-watcher">{watcher}</code>
-            {watcherSeconds !== null && `, ${format.duration(watcherSeconds)}`}
+            {live && watcherSeconds !== null && `, ${format.duration(watcherSeconds)}`}
           </>
         ) : latest.phase === 'dispatching' ? (
           stalled ? 'outside any named callback' : 'running callbacks'

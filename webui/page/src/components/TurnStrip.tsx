@@ -90,8 +90,8 @@ export function TurnStrip({ loop, held }: { loop: LoopTrack; held: SeenTurn[] | 
           {first && last ? `${format.count(turns.length)} turns in ${format.duration(last.at - first.at)}` : 'no turn yet'}
         </span>
         {lost > 0 && (
-          <span class="badge warn" data-testid="turns-lost" title="Between two updates of this page more turns went by than the ring holds. Counters and histograms include them.">
-            {format.count(lost)} turns not shown (the ring overran)
+          <span class="badge warn" data-testid="turns-lost" title="Between two updates of this page more turns went by than an update carries. Counters and histograms include them.">
+            {format.count(lost)} turns not shown (too many at once)
           </span>
         )}
         {(looking || held) && <span class="badge">held</span>}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/recording/process_recorder.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <new>
+
+#include "instrumentation/recording/spin_lock.h"
+
+namespace loopscope::recording {
+namespace {
+
+ProcessRecorder* g_process = nullptr;
+
+}  // namespace
+
+ProcessRecorder& ProcessRecorder::instance(SourceKind source) noexcept {
+  static std::uint32_t lock = 0;
+  alignas(ProcessRecorder) static unsigned char storage[sizeof(ProcessRecorder)];
+  ProcessRecorder* made = existing();
+  if (made != nullptr) return *made;
+  const SpinLock guard(lock);
+  made = existing();
+  if (made == nullptr) {
+    // Never destroyed: loops may be running while static destructors run.
+    made = ::new (static_cast<void*>(storage)) ProcessRecorder;
+    made->start(source);
+    __atomic_store_n(&g_process, made, __ATOMIC_RELEASE);
+  }
+  return *made;
+}
+
+ProcessRecorder* ProcessRecorder::existing() noexcept {
+  return __atomic_load_n(&g_process, __ATOMIC_ACQUIRE);
+}
+
+void ProcessRecorder::start(SourceKind source) noexcept {
+  const int saved = errno;
+  source_ = source;
+  clock_ = choose_clock();
+  sentinel_.arm();
+  create_region(region_, source_, clock_);
+  errno = saved;
+}
+
+std::uint32_t ProcessRecorder::settle_fork() noexcept {
+  std::uint32_t generation = sentinel_.value();
+  if (generation != 0 && generation != ~0u) return generation;
+  if (sentinel_.claim()) {
+    const int saved = errno;
+    // The parent's mapping stays where it is: loops still copy their names out of it (and it is
+    // never written to).
+    memset(fd_chunks_, 0, sizeof fd_chunks_);
+    lock_ = 0;
+    create_region(region_, source_, clock_);
+    sentinel_.settle(++generation_);
+    errno = saved;
+  }
+  return sentinel_.value();
+}
+
+void ProcessRecorder::drop(DropKind kind) noexcept {
+  if (!active()) return;
+  __atomic_fetch_add(&region_.header()->dropped[static_cast<std::size_t>(kind)].raw, 1,
+                     __ATOMIC_RELAXED);
+}
+
+void ProcessRecorder::register_fd(int fd, int epoll_fd, std::uint32_t events) noexcept {
+  settle_fork();
+  if (!active() || fd < 0) return;
+  const auto number = static_cast<std::uint32_t>(fd);
+  if (number >= region_.header()->fd_slots) return drop(DropKind::kFds);
+  const std::uint32_t chunk = number / kFdsPerChunk;
+  const std::uint64_t bit = 1ull << (chunk % 64);
+  if ((__atomic_load_n(&fd_chunks_[chunk / 64], __ATOMIC_ACQUIRE) & bit) == 0) {
+    if (epoll_fd < 0) return;
+    const int saved = errno;
+    const std::uint64_t size = kFdsPerChunk * sizeof(FdSlot);
+    const bool reserved = reserve(region_, region_.header()->fds_offset + chunk * size, size);
+    errno = saved;
+    if (!reserved) return drop(DropKind::kFds);
+    __atomic_fetch_or(&fd_chunks_[chunk / 64], bit, __ATOMIC_RELEASE);
+  }
+  FdSlot& slot = region_.fds()[number];
+  slot.generation.add(1);
+  slot.registered_events.store(events);
+  slot.registered_epoll_fd.store(epoll_fd + 1);
+}
+
+void ProcessRecorder::ended(int status, bool status_known) noexcept {
+  // A forked child that recorded nothing gets no recording just for its end.
+  if (!active() || sentinel_.value() != generation_) return;
+  Header& header = *region_.header();
+  header.exit_status.store(status);
+  header.exit_status_known.store(status_known ? 1 : 0);
+  header.ended_realtime_ns.store(realtime_ns());
+  header.state.store_release(static_cast<std::uint32_t>(ProcessState::kExited));
+}
+
+}  // namespace loopscope::recording

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// This process' recording: one for all its loops, made when the first of them is, and again in a
+// forked child that records.
+//
+// Thread-safety: everything here may be called from any thread. Nothing throws; what cannot be
+// recorded is dropped and counted.
+#pragma once
+
+#include <cstdint>
+
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/layout.h"
+#include "instrumentation/recording/region.h"
+
+namespace loopscope::recording {
+
+/// Descriptor slots are reserved 1024 numbers at a time.
+inline constexpr std::uint32_t kFdsPerChunk = 1024;
+inline constexpr std::uint32_t kFdChunks = 1024;
+
+class ProcessRecorder {
+ public:
+  /// Creates the recording on the first call. Any thread. `source` counts on the first call only.
+  static ProcessRecorder& instance(SourceKind source = SourceKind::kLibrary) noexcept;
+
+  /// The instance if there is one already, for paths that must not create it.
+  static ProcessRecorder* existing() noexcept;
+
+  bool active() const noexcept { return region_.base != nullptr; }
+  const Region& region() const noexcept { return region_; }
+  ClockKind clock() const noexcept { return clock_; }
+
+  /// Gives a forked child its own recording; returns the number of forks since the first ancestor,
+  /// plus one. Harmless to call at any time.
+  std::uint32_t settle_fork() noexcept;
+
+  void drop(DropKind kind) noexcept;
+
+  /// Notes that `fd` was put into (or, with epoll_fd -1, taken out of) an epoll set.
+  void register_fd(int fd, int epoll_fd, std::uint32_t events) noexcept;
+
+  /// At a normal end of the process.
+  void ended(int status, bool status_known) noexcept;
+
+ private:
+  friend class LoopRecorder;
+  ProcessRecorder() = default;
+  void start(SourceKind source) noexcept;
+
+  Region region_;
+  ForkSentinel sentinel_;
+  SourceKind source_ = SourceKind::kLibrary;
+  ClockKind clock_ = ClockKind::kMonotonic;
+  std::uint32_t generation_ = 1;
+  std::uint32_t lock_ = 0;                        // guards making loops
+  std::uint64_t fd_chunks_[kFdChunks / 64] = {};  // bit: this chunk of descriptor slots is reserved
+};
+
+}  // namespace loopscope::recording

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the story needs: programs that end with their test, a browser, and polling with deadlines.
+import { chromium } from 'playwright-core';
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import { delimiter, join, resolve } from 'node:path';
+
+export const demoBinary = process.env.LOOPSCOPE_DEMO ?? 'demo';
+const cliBinary = process.env.LOOPSCOPE_BIN ?? 'loopscope';
+const screenshots = resolve(process.env.SCREENSHOTS ?? join(tmpdir(), 'loopscope-screenshots'));
+
+export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** The first true result of attempt(); what it throws means: not yet. */
+export async function eventually(what, attempt, ms = 10_000) {
+  const end = Date.now() + ms;
+  for (;;) {
+    let reason = '';
+    try {
+      const result = await attempt();
+      if (result) return result;
+    } catch (error) {
+      reason = `: ${error.message}`;
+    }
+    if (Date.now() > end) assert.fail(`not within ${ms} ms: ${what}${reason}`);
+    await sleep(30);
+  }
+}
+
+// --- programs --------------------------------------------------------------------------------------------------------
+
+const children = new Set();
+
+function endAll() {
+  for (const child of children) child.kill('SIGKILL');
+}
+process.on('exit', endAll);
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    endAll();
+    process.exit(1);
+  });
+}
+
+class Program {
+  constructor(binary, args, directory) {
+    this.output = '';
+    this.child = spawn(binary, args, {
+      env: { ...process.env, LOOPSCOPE_DIR: directory },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.pid = this.child.pid;
+    children.add(this.child);
+    for (const stream of [this.child.stdout, this.child.stderr]) stream.on('data', (data) => (this.output += data));
+    this.ended = new Promise((done) => {
+      this.child.on('error', (error) => {
+        this.failure = error;
+        done();
+      });
+      this.child.on('exit', () => {
+        children.delete(this.child);
+        done();
+      });
+    });
+  }
+
+  async waitFor(pattern) {
+    const match = await eventually(`${pattern} in ${this.output}`, () => this.failure || this.over || pattern.exec(this.output));
+    assert.ok(Array.isArray(match), `${this.child.spawnargs.join(' ')} failed: ${this.failure ?? this.output}`);
+    return match[1];
+  }
+
+  get over() {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
+  async kill() {
+    this.child.kill('SIGKILL');
+    await this.ended;
+  }
+}
+
+/** A directory for recordings, gone with the test. */
+export function recordings(t) {
+  const directory = mkdtempSync(join(process.env.LOOPSCOPE_DIR ?? tmpdir(), 'browser-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+export class Demo extends Program {
+  static async start(t, directory, { listen = '127.0.0.1:0', inspector = true, binary = demoBinary } = {}) {
+    const where = inspector ? ['--listen', listen] : ['--no-inspector'];
+    // As many turns as an update of the page can carry: it shows each.
+    const demo = new Demo(binary, [...where, '--admin-port', '0', '--rate', '1000'], directory);
+    t.after(() => demo.kill());
+    demo.admin = await demo.waitFor(/^admin +(\S+)$/m);
+    if (inspector) demo.url = await demo.waitFor(/^page +(\S+)$/m);
+    return demo;
+  }
+
+  async press(fault) {
+    const response = await fetch(`${this.admin}do/${fault}`, { method: 'POST', redirect: 'manual' });
+    assert.equal(response.status, 303);
+  }
+
+  async state() {
+    return (await fetch(`${this.admin}state`)).json();
+  }
+}
+
+export async function serve(t, directory, ...args) {
+  const server = new Program(cliBinary, ['serve', '--listen', '127.0.0.1:0', '--dir', directory, ...args], directory);
+  t.after(() => server.kill());
+  server.url = await server.waitFor(/(http:\/\/127\.0\.0\.1:\d+\/)/);
+  return server;
+}
+
+export async function snapshot(url) {
+  return (await fetch(`${url}api/v1/snapshot?recent=0`)).json();
+}
+
+/** Passes everything on, but every name and sentence in the data ends in `suffix`: a program that names things so. */
+export async function hostileProxy(t, url, suffix) {
+  const structural = new Set(['schema', 'id', 'taken_at', 'started_at', 'since', 'state', 'phase', 'result', 'severity', 'mode', 'source']);
+  const rename = (value, key) => {
+    if (typeof value === 'string') return structural.has(key) ? value : value + suffix;
+    if (Array.isArray(value)) return value.map((item) => rename(item, key));
+    if (value === null || typeof value !== 'object') return value;
+    const renameKeys = key === 'by_kind';
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [renameKeys ? name + suffix : name, rename(item, name)]));
+  };
+  const proxy = http.createServer((request, response) => {
+    const upstream = http.get(new URL(request.url, url), { agent: false }, (answer) => {
+      response.writeHead(answer.statusCode, { ...answer.headers, 'content-length': [], 'transfer-encoding': [] });
+      if (!answer.headers['content-type']?.startsWith('text/event-stream')) {
+        answer.pipe(response);
+        return;
+      }
+      let rest = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (text) => {
+        const lines = (rest + text).split('\n');
+        rest = lines.pop();
+        for (const line of lines) {
+          const data = line.startsWith('data: ') ? `data: ${JSON.stringify(rename(JSON.parse(line.slice(6))))}` : line;
+          response.write(`${data}\n`);
+        }
+      });
+      answer.on('close', () => response.destroy());
+    });
+    upstream.on('error', () => response.destroy());
+    response.on('close', () => upstream.destroy());
+  });
+  t.after(() => {
+    proxy.closeAllConnections?.();
+    proxy.close();
+  });
+  await new Promise((done) => proxy.listen(0, '127.0.0.1', done));
+  return `http://127.0.0.1:${proxy.address().port}/`;
+}
+
+// --- browser ---------------------------------------------------------------------------------------------------------
+
+function findChromium() {
+  const places = process.env.PATH.split(delimiter).map((directory) => join(directory, 'chromium'));
+  const found = [process.env.CHROMIUM, ...places].find((path) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  assert.ok(found, 'no Chromium: install Debian\'s "chromium", or say where it is in the environment variable CHROMIUM');
+  return found;
+}
+
+/** With a profile of its own in a temporary directory; playwright removes it. */
+export function launch() {
+  return chromium.launch({
+    executablePath: findChromium(),
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+}
+
+/**
+ * A tab, and what is wrong with it: errors in the console, violations of the content security policy, requests that leave
+ * the page's origin. With `t`, the test fails for any of them.
+ */
+export class Tab {
+  static async open(t, browser, url, options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: 'light', ...options });
+    t.after(() => context.close());
+    const page = await context.newPage();
+    const tab = new Tab(page, url);
+    await page.addInitScript(() => {
+      globalThis.violations = [];
+      addEventListener('securitypolicyviolation', (event) => globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+    });
+    page.on('console', (message) => {
+      if (message.type() !== 'error' && message.type() !== 'warning') return;
+      const refused = /^Failed to load resource: net::ERR_/.test(message.text());
+      if (!(refused && tab.serverMayBeGone)) tab.problems.push(`console: ${message.text()}`);
+    });
+    page.on('pageerror', (error) => tab.problems.push(`thrown: ${error.stack}`));
+    page.on('dialog', (dialog) => {
+      tab.problems.push(`dialog: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    page.on('request', (request) => {
+      const target = request.url();
+      if (!target.startsWith(url) && !target.startsWith('data:')) tab.problems.push(`request: ${target}`);
+    });
+    await page.goto(url);
+    return tab;
+  }
+
+  constructor(page, url) {
+    this.page = page;
+    this.url = url;
+    this.problems = [];
+    this.serverMayBeGone = false;
+  }
+
+  id(testid) {
+    return this.page.getByTestId(testid);
+  }
+
+  async text(testid) {
+    return (await this.id(testid).innerText()).replaceAll('\u00a0', ' ');
+  }
+
+  state() {
+    return this.id('connection-state').getAttribute('data-state');
+  }
+
+  async live() {
+    await eventually('the page is live', async () => (await this.state()) === 'live');
+  }
+
+  loopTab(name) {
+    return this.page.getByRole('tab', { name });
+  }
+
+  /** A figure as the number it stands for: "1.2 k" is 1200, "3.4 %" is 3.4. */
+  async figure(testid) {
+    const text = await this.text(testid);
+    const match = /^([\d.,]+)\s*([kM%]?)/.exec(text);
+    assert.ok(match, `${testid} is no number: ${text}`);
+    return Number(match[1].replaceAll(',', '')) * ({ k: 1e3, M: 1e6 }[match[2]] ?? 1);
+  }
+
+  async shoot(name) {
+    mkdirSync(screenshots, { recursive: true });
+    await this.page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
+  }
+
+  async expectNoProblems() {
+    assert.deepEqual([...this.problems, ...(await this.page.evaluate(() => globalThis.violations))], []);
+  }
+}

@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A real Prometheus scrapes the demo and `loopscope serve`; what it stores must agree with the JSON snapshots.
+
+    LOOPSCOPE_BIN=path/to/loopscope LOOPSCOPE_DEMO=path/to/demo TOOLS=directory/of/prometheus python3 prometheus_test.py
+
+prometheus and promtool come from PATH or from $TOOLS.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.parse
+import urllib.request
+
+BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
+DEMO = os.environ.get("LOOPSCOPE_DEMO", "demo")
+TOOLS = os.environ.get("TOOLS", "")
+DIRECTORY = os.environ.get("LOOPSCOPE_DIR")
+
+DEADLINE = 30
+HISTOGRAMS = {  # metric: field of a loop in the snapshot
+    "loopscope_poll_wait_seconds": "poll_wait_seconds",
+    "loopscope_busy_seconds": "busy_turn_seconds",
+    "loopscope_poll_delay_seconds": "poll_delay_seconds",
+    "loopscope_timer_lag_seconds": "timer_lag_seconds",
+    "loopscope_ready_events": "ready_events_per_poll",
+}
+
+
+def tool(name):
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), TOOLS]))
+    if not found:
+        raise AssertionError(f"{name} is neither in PATH nor in $TOOLS ({TOOLS or 'not set'}): install Debian's prometheus")
+    return found
+
+
+def http(url, method="GET"):
+    request = urllib.request.Request(url, method=method)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
+        return response.read().decode()
+
+
+def eventually(what, attempt, deadline=DEADLINE):
+    """The first true result of attempt(); an AssertionError in it means: not yet."""
+    end = time.monotonic() + deadline
+    while True:
+        try:
+            result, reason = attempt(), ""
+        except (AssertionError, OSError) as error:
+            result, reason = None, f": {error}"
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline} s: {what}{reason}")
+        time.sleep(0.05)
+
+
+class Process:
+    """A program of ours, with its output in a file. Ends with the test, however that ends."""
+
+    def __init__(self, test, arguments, environment):
+        self.log = tempfile.TemporaryFile("w+", dir=test.directory)  # pylint: disable=consider-using-with
+        self.popen = subprocess.Popen(  # pylint: disable=consider-using-with
+            arguments, env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT
+        )
+        self.pid = self.popen.pid
+        test.addClassCleanup(self.kill)
+
+    def output(self):
+        return os.pread(self.log.fileno(), 1 << 20, 0).decode()
+
+    def running(self):
+        if self.popen.poll() is not None:
+            raise RuntimeError(f"{self.popen.args[0]} ended with {self.popen.returncode}: {self.output()}")
+        return True
+
+    def wait_for(self, pattern):
+        return eventually(pattern, lambda: self.running() and re.search(pattern, self.output(), re.MULTILINE))
+
+    def end(self, how=signal.SIGTERM):
+        self.popen.send_signal(how)
+        return self.popen.wait(DEADLINE)
+
+    def kill(self):
+        self.popen.kill()
+        self.popen.wait()
+        self.log.close()
+
+
+def parse_labels(text):
+    return tuple(sorted(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', text or "")))
+
+
+def parse_exposition(text):
+    """{(name, labels): value}, {name: type}, {name: help}; fails for what Prometheus would take silently."""
+    samples, types, helps = {}, {}, {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name not in types, f"{name} has two types"
+            types[name] = kind
+        elif line.startswith("# HELP "):
+            name, _, words = line[7:].partition(" ")
+            helps[name] = words
+        elif line:
+            match = re.fullmatch(r"([a-zA-Z_:][\w:]*)(\{.*\})? (\S+)", line)
+            assert match, f"no sample: {line}"
+            series = (match[1], parse_labels(match[2]))
+            assert series not in samples, f"twice: {line}"
+            samples[series] = float(match[3])
+    return samples, types, helps
+
+
+def family(name, types):
+    return name if name in types else re.sub(r"_(bucket|sum|count)$", "", name)
+
+
+def seconds(instant):
+    return datetime.datetime.fromisoformat(instant.replace("Z", "+00:00")).timestamp()
+
+
+class Prometheus:
+    def __init__(self, test, environment, targets):
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": [
+                {"job_name": job, "static_configs": [{"targets": [urllib.parse.urlsplit(url).netloc]}]}
+                for job, url in targets.items()
+            ],
+        }
+        path = os.path.join(test.directory, "prometheus.yml")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(config, file)  # JSON is YAML
+        for attempt in range(3):  # the port is free now, but may be another's a moment later
+            with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as probe:
+                address = f"127.0.0.1:{probe.getsockname()[1]}"
+            self.process = Process(
+                test,
+                [
+                    tool("prometheus"),
+                    f"--config.file={path}",
+                    f"--storage.tsdb.path={test.directory}/tsdb{attempt}",
+                    f"--web.listen-address={address}",
+                    "--log.level=warn",
+                ],
+                environment,
+            )
+            self.url = f"http://{address}"
+            try:
+                eventually("prometheus is ready", lambda: self.process.running() and http(self.url + "/-/ready"))
+                return
+            except RuntimeError:
+                if attempt == 2:
+                    raise
+
+    def get(self, route, **parameters):
+        answer = json.loads(http(f"{self.url}/api/v1/{route}?{urllib.parse.urlencode(parameters)}"))
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+    def query(self, expression):
+        """{labels without instance and job, __name__ included: value}"""
+        result = self.get("query", query=expression)["result"]
+        return {self.key(series["metric"]): float(series["value"][1]) for series in result}
+
+    @staticmethod
+    def key(metric):
+        return tuple(sorted((k, v) for k, v in metric.items() if k not in ("instance", "job")))
+
+    def value(self, expression):
+        values = list(self.query(expression).values())
+        assert len(values) == 1, f"{expression} has {len(values)} values"
+        return values[0]
+
+    def scrape_between(self, job, begin, end):
+        """{(name, labels): value} of the last scrape that began in that time."""
+        scrapes = {}
+        for series in self.get("query", query=f'{{job="{job}",__name__=~"loopscope_.*|process_.*"}}[20s]')["result"]:
+            labels = tuple(sorted((k, v) for k, v in series["metric"].items() if k not in ("instance", "job", "__name__")))
+            for at, value in series["values"]:
+                if begin < at < end:
+                    scrapes.setdefault(at, {})[series["metric"]["__name__"], labels] = float(value)
+        assert scrapes, "no scrape yet"
+        return scrapes[max(scrapes)]
+
+
+class PrometheusTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        tool("promtool")
+        cls.directory = tempfile.mkdtemp(prefix="loopscope-prometheus-", dir=DIRECTORY)
+        cls.addClassCleanup(shutil.rmtree, cls.directory, ignore_errors=True)
+        recordings = os.path.join(cls.directory, "recordings")
+        os.mkdir(recordings, 0o700)
+        environment = dict(os.environ, LOOPSCOPE_DIR=recordings, LC_ALL="C.UTF-8")
+        cls.demo = Process(cls, [DEMO, "--listen", "127.0.0.1:0", "--admin-port", "0"], environment)
+        cls.demo_url = cls.demo.wait_for(r"^page +(\S+)$")[1]
+        cls.admin_url = cls.demo.wait_for(r"^admin +(\S+)$")[1]
+        # The same command and the same names of loops once more: only the pid tells them apart.
+        cls.other = Process(cls, [DEMO, "--no-inspector", "--admin-port", "0", "--connections", "2"], environment)
+        cls.other.wait_for(r"^admin")
+        cls.serve = Process(cls, [BIN, "serve", "--listen", "127.0.0.1:0"], environment)
+        cls.serve_url = cls.serve.wait_for(r"(http://127\.0\.0\.1:\d+/)")[1]
+        cls.prometheus = Prometheus(cls, environment, {"demo": cls.demo_url, "serve": cls.serve_url})
+        for job in ("demo", "serve"):
+            eventually(f"{job} is up", lambda job=job: cls.prometheus.value(f'up{{job="{job}"}}') == 1)
+        for job in ("demo", "serve"):
+            scrapes = f'count_over_time(up{{job="{job}"}}[1m])'
+            eventually(f"{job} is scraped", lambda scrapes=scrapes: cls.prometheus.value(scrapes) >= 3)
+
+    def snapshot(self, url):
+        return json.loads(http(url + "api/v1/snapshot?recent=0"))
+
+    def test_promtool_has_nothing_to_say(self):
+        for url in (self.demo_url, self.serve_url):
+            text = http(url + "metrics")
+            self.assertGreater(len(text.splitlines()), 100)
+            result = subprocess.run(
+                [tool("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, timeout=30, check=False
+            )
+            self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+
+    def test_targets_are_healthy(self):
+        targets = self.prometheus.get("targets", state="active")["activeTargets"]
+        self.assertEqual({target["scrapePool"] for target in targets}, {"demo", "serve"})
+        for target in targets:
+            self.assertEqual((target["health"], target["lastError"]), ("up", ""))
+        self.assertEqual(self.prometheus.process.output(), "")  # at level "warn": no duplicates, nothing out of order
+
+    def test_every_series_arrives(self):
+        for job, url in (("demo", self.demo_url), ("serve", self.serve_url)):
+            samples, types, helps = parse_exposition(http(url + "metrics"))
+            stored = self.prometheus.query(f'{{job="{job}",__name__=~"loopscope_.*|process_.*"}}')
+            self.assertEqual(set(stored), {tuple(sorted((*labels, ("__name__", name)))) for name, labels in samples})
+            self.assertEqual(self.prometheus.value(f'scrape_samples_scraped{{job="{job}"}}'), len(samples))
+            self.assertEqual(self.prometheus.value(f'scrape_samples_post_metric_relabeling{{job="{job}"}}'), len(samples))
+            metadata = self.prometheus.get("metadata")
+            for name, kind in types.items():
+                self.assertEqual([(m["type"], m["help"]) for m in metadata[name]], [(kind, helps[name])], name)
+            for name, labels in samples:
+                self.assertIn(family(name, types), types)
+                if types[family(name, types)] == "counter":
+                    self.assertTrue(name.endswith("_total"), name)
+                for label, text in labels:
+                    self.assertTrue(text, f"an empty label is none: {name} {label}")
+
+    def test_serve_says_which_process(self):
+        samples, _, _ = parse_exposition(http(self.serve_url + "metrics"))
+        pids = set()
+        for name, labels in samples:
+            if name == "loopscope_build_info":
+                continue
+            labels = dict(labels)
+            self.assertEqual(labels.get("process"), os.path.basename(DEMO), name)
+            pids.add(labels.get("pid"))
+        self.assertEqual(pids, {str(self.demo.pid), str(self.other.pid)})
+        for name, labels in parse_exposition(http(self.demo_url + "metrics"))[0]:
+            self.assertFalse({"process", "pid"} & set(dict(labels)), name)
+
+    def assert_scrape_agrees(self, samples, before, after, labels):
+        """Every counter of the process lies between the snapshots before and after the scrape."""
+        checked = 0
+
+        def between(name, more, low, high):
+            nonlocal checked
+            checked += 1
+            series = (name, tuple(sorted((labels | more).items())))
+            self.assertIn(series, samples)
+            slack = 1e-9 * abs(high)  # sums of seconds are rounded differently
+            self.assertGreaterEqual(samples[series], low - slack, series)
+            self.assertLessEqual(samples[series], high + slack, series)
+
+        def histogram(name, more, low, high):
+            between(name + "_count", more, low["count"], high["count"])
+            between(name + "_sum", more, low["sum"], high["sum"])
+            bounds = {dict(found)["le"] for metric, found in samples if metric == name + "_bucket"}
+            for le in bounds:
+                limit = float(le) * (1 + 1e-9)
+                up_to = [sum(n for bound, n in h["buckets"] if bound <= limit) for h in (low, high)]
+                between(name + "_bucket", more | {"le": le}, *up_to)
+
+        for low, high in zip(before["loops"], after["loops"]):
+            loop = {"loop": low["name"]}
+            between("loopscope_iterations_total", loop, low["iterations"], high["iterations"])
+            between("loopscope_stalls_total", loop, low["stalls"], high["stalls"])
+            between("loopscope_ready_events_sum", loop, low["ready_events"], high["ready_events"])
+            for result in ("events", "timeout", "interrupted", "error", "saturated"):
+                # In the metric each poll has one result; in the JSON "saturated" ones are "events" too.
+                counts = [p[result] - (p["saturated"] if result == "events" else 0) for p in (low["polls"], high["polls"])]
+                between("loopscope_poll_returns_total", loop | {"result": result}, *counts)
+            for name, field in HISTOGRAMS.items():
+                histogram(name, loop, low[field], high[field])
+            watchers = {(w["name"], w["kind"]): w for w in high["watchers"]}
+            for watcher in low["watchers"]:
+                more = loop | {"watcher": watcher["name"], "kind": watcher["kind"]}
+                now = watchers[watcher["name"], watcher["kind"]]
+                histogram("loopscope_callback_seconds", more, watcher["callback_seconds"], now["callback_seconds"])
+        between("process_cpu_seconds_total", {}, before["cpu_seconds"], after["cpu_seconds"])
+        between("process_max_fds", {}, before["fds"]["limit"], after["fds"]["limit"])
+        started = seconds(before["started_at"])
+        between("process_start_time_seconds", {}, started - 0.001, started + 0.001)
+        # A request more or less is under way.
+        between("process_open_fds", {}, before["fds"]["open"] - 3, after["fds"]["open"] + 3)
+        return checked
+
+    def compare(self, job, url, pid, labels):
+        before = self.snapshot(url)
+        begin = seconds(before["taken_at"])
+        samples = eventually("a scrape after the snapshot", lambda: self.prometheus.scrape_between(job, begin, 1e12))
+        after = self.snapshot(url)
+        processes = [next(p for p in snapshot["processes"] if p["pid"] == pid) for snapshot in (before, after)]
+        self.assertGreater(self.assert_scrape_agrees(samples, *processes, labels), 300)
+        self.assertEqual(samples["loopscope_build_info", (("version", before["server"]["version"]),)], 1)
+        by_kind = [
+            value
+            for (name, found), value in samples.items()
+            if name == "loopscope_open_fds" and labels.items() <= dict(found).items()
+        ]
+        self.assertEqual(sum(by_kind), samples["process_open_fds", tuple(sorted(labels.items()))])
+        return samples
+
+    def test_counters_agree_with_the_snapshots(self):
+        samples = self.compare("demo", self.demo_url, self.demo.pid, {})
+        self.assertGreater(samples["loopscope_iterations_total", (("loop", "server"),)], 100)
+        self.assertGreater(samples["loopscope_registered_fds", (("loop", "server"),)], 50)
+
+    def test_counters_of_serve_agree_with_the_snapshots(self):
+        for process in (self.demo, self.other):
+            labels = {"process": os.path.basename(DEMO), "pid": str(process.pid)}
+            self.compare("serve", self.serve_url, process.pid, labels)
+
+    def test_questions_people_ask(self):
+        def ask(expression):
+            eventually(expression, lambda: self.prometheus.value(expression) > 0)
+
+        ask('rate(loopscope_iterations_total{job="demo",loop="server"}[10s])')
+        ask('histogram_quantile(0.99, rate(loopscope_busy_seconds_bucket{job="demo",loop="server"}[10s]))')
+        ask('rate(loopscope_callback_seconds_sum{job="demo",loop="server",watcher="client"}[10s])')
+        ask('rate(loopscope_busy_seconds_sum{job="demo",loop="server"}[10s]) < 1')
+
+    def test_stall_shows(self):
+        http(self.admin_url + "do/slow-callback", "POST")
+        for job in ("demo", "serve"):
+            of = f'job="{job}"' + (f',pid="{self.demo.pid}"' if job == "serve" else "")
+            for expression in (
+                f'loopscope_stalls_total{{{of},loop="server"}}',
+                f'sum(loopscope_findings{{{of},rule="loop-stall"}})',
+                f'loopscope_busy_seconds_count{{{of},loop="server"}} - ignoring(le)'
+                f' loopscope_busy_seconds_bucket{{{of},loop="server",le="0.131072"}}',
+            ):
+                eventually(expression, lambda e=expression: self.prometheus.value(e) >= 1)
+
+
+class EndOfProcessTest(unittest.TestCase):
+    """A target that goes away is down, and its series end: no last values for ever."""
+
+    def test_down(self):
+        directory = tempfile.mkdtemp(prefix="loopscope-prometheus-", dir=DIRECTORY)
+        type(self).directory = directory
+        self.addClassCleanup(shutil.rmtree, directory, ignore_errors=True)
+        os.mkdir(directory + "/recordings", 0o700)
+        environment = dict(os.environ, LOOPSCOPE_DIR=directory + "/recordings")
+        demo = Process(type(self), [DEMO, "--listen", "127.0.0.1:0", "--admin-port", "0"], environment)
+        serve = Process(type(self), [BIN, "serve", "--listen", "127.0.0.1:0"], environment)
+        urls = {
+            "demo": demo.wait_for(r"^page +(\S+)$")[1],
+            "serve": serve.wait_for(r"(http://127\.0\.0\.1:\d+/)")[1],
+        }
+        prometheus = Prometheus(type(self), environment, urls)
+        iterations = 'loopscope_iterations_total{loop="server"}'
+        eventually("both have it", lambda: len(prometheus.get("query", query=iterations)["result"]) == 2)
+        demo.end(signal.SIGKILL)
+        eventually("down", lambda: prometheus.value('up{job="demo"}') == 0)
+        eventually("no more series", lambda: not prometheus.get("query", query=iterations)["result"])
+        self.assertEqual(prometheus.value('up{job="serve"}'), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
