@@ -54,7 +54,7 @@ bench: ## measure against the budgets and print the table (about 15 minutes; ARG
 	scripts/need.sh $(BUILD_PACKAGES) $(BENCH_PACKAGES)
 	cmake --preset bench
 	cmake --build build/bench -j $(JOBS)
-	python3 tests/bench/run.py --build build/bench $(ARGS)
+	python3 tests/bench/run.py --programs build/bench/tests/bench --loopscope build/bench/cli/loopscope $(ARGS)
 
 format: ## format the whole tree
 	scripts/need.sh clang-format
@@ -64,11 +64,16 @@ lint: ## formatting, clang-tidy, shellcheck, TypeScript
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 	git ls-files '*.cpp' '*.h' '*.c' | xargs clang-format --dry-run -Werror
 	git ls-files '*.sh' .ci/run | xargs shellcheck
+	cd webui/page && npm ci --loglevel=error && npm run check
 	cmake --preset tidy
 	cmake --build build/tidy -j $(JOBS)
 
-install: build ## install to PREFIX (default /usr/local)
-	cmake --install $(BUILD) --prefix $(or $(PREFIX),/usr/local)
+install: ## build and install to PREFIX (default /usr/local)
+	scripts/need.sh $(BUILD_PACKAGES)
+	cmake --preset release -B build/install -DLOOPSCOPE_BUILD_TESTS=OFF -DLOOPSCOPE_BUILD_EXAMPLES=OFF \
+	  -DCMAKE_INSTALL_PREFIX="$(or $(PREFIX),/usr/local)"
+	cmake --build build/install -j $(JOBS)
+	cmake --install build/install
 
 clean: ## remove build/
 	rm -rf build

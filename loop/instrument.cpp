@@ -356,6 +356,8 @@ void Instrument::raw_timer_lag(const Named& named, const ev_watcher* watcher,
   // worked out backwards. `at` of an active timer is its next due time in seconds of
   // CLOCK_MONOTONIC; ev_timer_stop leaves due time - time of the turn in it. Periodics work on
   // CLOCK_REALTIME and keep the time that follows.
+  // Invoked by hand before the loop has ever waited: there is no turn to measure from.
+  if (recorder_.turn_started_ns() == 0) return;
   double due = 0;
   if (named.kind == WatcherKind::kTimer) {
     const auto* timer = reinterpret_cast<const ev_timer*>(watcher);

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Functions of libc and libev that this library defines before they do, so that it sees what
-// passes:
+// passes.
 //
-//   epoll_wait, poll, select    the kernel's own number of ready events, the timeout asked for,
-//   errors epoll_ctl                   which descriptors are registered ev_run when the thread
-//   enters and leaves its loop ev_set_loop_release_cb      hooks that the host sets after us are
-//   kept and called instead of replacing ours
+// epoll_wait: a loop's turn is measured here (see Instrument, "two ways to see a wait").
+// epoll_wait, poll, select: the kernel's own number of ready events, the timeout asked for, errors.
+// epoll_ctl: which descriptors are registered.
+// ev_run: when the thread enters and leaves its loop.
+// ev_set_loop_release_cb: hooks that the host sets while ours are installed are kept and called.
 //
 // All are weak and pass through to the next definition (another preload's, libc's, libev's), with
-// its result and errno. What they do on top is a few loads unless this very thread is inside a
-// recorded loop's wait. A program that is linked so that libev comes before loopscope goes without
+// its result and errno. For a descriptor and a thread that have nothing to do with a recorded loop
+// they cost a few loads. A program that is linked so that libev comes before loopscope goes without
 // the last two (see Instrument::on_invoke_pending).
 #include "loop/interpose.h"
 
@@ -19,6 +20,8 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -65,18 +68,46 @@ struct Next {
 };
 constinit Next g_next{};
 
+/// In a fully static program there is nothing behind ours: then the system call itself.
+int raw_epoll_wait(int epfd, struct epoll_event* events, int most, int timeout) {
+  return static_cast<int>(syscall(SYS_epoll_pwait, epfd, events, most, timeout, nullptr, 8));
+}
+int raw_epoll_ctl(int epfd, int operation, int fd, struct epoll_event* event) noexcept {
+  return static_cast<int>(syscall(SYS_epoll_ctl, epfd, operation, fd, event));
+}
+int raw_poll(struct pollfd* fds, nfds_t count, int timeout) {
+  struct timespec time {
+    timeout / 1000, timeout % 1000 * 1'000'000L
+  };
+  return static_cast<int>(
+      syscall(SYS_ppoll, fds, count, timeout < 0 ? nullptr : &time, nullptr, 8));
+}
+int raw_select(int count, fd_set* read, fd_set* write, fd_set* except, struct timeval* timeout) {
+  struct timespec time {};
+  if (timeout != nullptr) time = {timeout->tv_sec, timeout->tv_usec * 1'000L};
+  const auto returned = static_cast<int>(syscall(SYS_pselect6, count, read, write, except,
+                                                 timeout != nullptr ? &time : nullptr, nullptr));
+  if (timeout != nullptr) *timeout = {time.tv_sec, time.tv_nsec / 1'000};
+  return returned;
+}
+
+template <typename Function>
+Function* next_or(const char* name, Function* raw) noexcept {
+  Function* found = next<Function>(name);
+  return found != nullptr ? found : raw;
+}
+
 /// Before any thread exists: as one of the program's first constructors, or at the first call from
 /// one that is earlier still.
 [[gnu::constructor]] void look_up() noexcept {
-  g_next.epoll_ctl = next<decltype(::epoll_ctl)>("epoll_ctl");
-  g_next.poll = next<decltype(::poll)>("poll");
-  g_next.select = next<decltype(::select)>("select");
+  g_next.epoll_ctl = next_or("epoll_ctl", raw_epoll_ctl);
+  g_next.poll = next_or("poll", raw_poll);
+  g_next.select = next_or("select", raw_select);
   g_next.ev_run = libevs("ev_run", &::ev_run);
   g_next.set_release = libevs<void(struct ev_loop*, LoopHook, LoopHook)>(
       "ev_set_loop_release_cb",
       reinterpret_cast<decltype(g_next.set_release)>(&::ev_set_loop_release_cb));
-  __atomic_store_n(&g_next.epoll_wait, next<decltype(::epoll_wait)>("epoll_wait"),
-                   __ATOMIC_RELEASE);
+  __atomic_store_n(&g_next.epoll_wait, next_or("epoll_wait", raw_epoll_wait), __ATOMIC_RELEASE);
 }
 
 const Next& real() noexcept {

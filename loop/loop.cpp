@@ -57,9 +57,12 @@ Loop::Loop(const LoopOptions& options) : core_(std::make_unique<detail::LoopCore
   const unsigned flags = flags_of(options.backend);
   core_->loop = options.default_loop ? ev_default_loop(flags) : ev_loop_new(flags);
   if (core_->loop == nullptr) {
-    throw std::runtime_error(std::string("loopscope: libev cannot make a loop with backend ") +
-                             detail::backend_name(flags) +
-                             " here; Backend::kAuto takes one that works");
+    const std::string which = options.backend == Backend::kAuto
+                                  ? "any backend that $LIBEV_FLAGS allows"
+                                  : std::string("backend ") + detail::backend_name(flags);
+    throw std::runtime_error(
+        "loopscope: libev cannot make a loop with " + which + " here" +
+        (options.backend == Backend::kAuto ? "" : "; Backend::kAuto takes one that works"));
   }
   if (detail::Instrument::find(core_->loop) != nullptr) {
     throw std::invalid_argument(

@@ -33,6 +33,7 @@ class Clock {
   /// Nanoseconds of CLOCK_MONOTONIC.
   std::uint64_t now() noexcept {
 #if defined(__x86_64__)
+    if (valid_ticks_ == 0) return renew();
     const std::uint64_t elapsed = __builtin_ia32_rdtsc() - anchor_ticks_;
     // An anchor in use is at most kRenewal old, so the product below stays under 2^64.
     if (elapsed < valid_ticks_) [[likely]] {

@@ -54,7 +54,7 @@ enum class WatcherKind : std::uint32_t {
 
 /// What is dropped when a table is full or memory cannot be had: counted per kind, shown
 /// everywhere.
-enum class DropKind : std::uint32_t { kLoops = 0, kWatchers, kTurns, kFds, kCount = 8 };
+enum class DropKind : std::uint32_t { kLoops = 0, kWatchers, kFds, kCount = 8 };
 
 inline constexpr std::int64_t kTimeoutInfinite = -1;
 inline constexpr std::int64_t kTimeoutUnknown = -2;
@@ -88,6 +88,9 @@ struct alignas(64) Header {
   Cell<std::int32_t> exit_status;
   Cell<std::uint32_t> exit_status_known;
   Cell<std::uint64_t> ended_realtime_ns;
+  std::uint64_t exe_device;  // of /proc/self/exe; 0: not known. A process that runs another file
+                             // now has called exec(3).
+  std::uint64_t exe_inode;
   char boot_id[40];
   char command[kCommandBytes];
   std::uint32_t argv_bytes;  // NUL-separated, as /proc/PID/cmdline

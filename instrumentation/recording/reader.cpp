@@ -335,7 +335,13 @@ bool Reader::alive() const {
   if (text(header_.boot_id, sizeof header_.boot_id) != this_boot) return false;
   const std::uint64_t ticks = read_start_ticks(header_.pid);
   if (ticks == 0 || ticks != header_.start_ticks) return false;
-  // After an exec the same process writes another file.
+  // After an exec the same process runs another program; if that records, it writes another file.
+  const std::string exe_path = "/proc/" + std::to_string(header_.pid) + "/exe";
+  struct stat exe {};
+  if (header_.exe_inode != 0 && stat(exe_path.c_str(), &exe) == 0 &&
+      (exe.st_ino != header_.exe_inode || exe.st_dev != header_.exe_device)) {
+    return false;
+  }
   const std::string next = next_image_path(path_);
   return next.empty() || access(next.c_str(), F_OK) != 0;
 }

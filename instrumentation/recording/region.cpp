@@ -74,6 +74,11 @@ void describe_process(Header& header) {
   if (slash != nullptr) name = slash + 1;
   memcpy(header.command, name, strnlen(name, sizeof header.command - 1));
 
+  struct stat exe {};
+  if (stat("/proc/self/exe", &exe) == 0) {
+    header.exe_device = exe.st_dev;
+    header.exe_inode = exe.st_ino;
+  }
   read_file("/proc/sys/kernel/random/boot_id", header.boot_id, sizeof header.boot_id - 1);
   for (char& c : header.boot_id) {
     if (c == '\n') c = '\0';

@@ -29,7 +29,7 @@ typedef struct loopscope_inspector loopscope_inspector;
 /* Zero in a field means its default. */
 typedef struct loopscope_options {
   uint64_t stall_threshold_ns; /* a busy part longer than this is a stall; default 100 ms */
-  unsigned recent_turns;       /* recent turns kept, 64 bytes each; default 4096 */
+  unsigned recent_turns;       /* recent turns kept, 32 bytes each; default 4096 */
 } loopscope_options;
 
 enum loopscope_kind {

@@ -82,9 +82,13 @@ for kind in static shared; do
 
   # pkg-config
   # shellcheck disable=SC2046
-  cc "$here/turns.c" -o "$work/$kind-pc" $(PKG_CONFIG_SYSROOT_DIR='' pkg-config --define-variable=prefix="$prefix" \
+  cc "$here/turns.c" -o "$work/$kind-pc" $(pkg-config --define-variable=prefix="$prefix" \
     --define-variable=libdir="$libdir" --define-variable=includedir="$prefix/include" --cflags --libs loopscope)
   check_turns "$work/$kind-pc"
+  # shellcheck disable=SC2046
+  cc "$source/examples/hello/hello.c" -o "$work/$kind-pc-hello" $(pkg-config --define-variable=prefix="$prefix" \
+    --define-variable=libdir="$libdir" --define-variable=includedir="$prefix/include" --cflags --libs loopscope-inspector)
+  check_hello "$work/$kind-pc-hello"
 
   # libev before loopscope, the order that hides ev_run from us: turns and outside time must come out the same.
   extra=()
@@ -98,4 +102,10 @@ export LD_LIBRARY_PATH=""
 cc "$here/turns.c" -o "$work/static-libev" -I"$work/static/include" "$(find "$work/static" -name libloopscope.a)" \
   "$(cc -print-file-name=libev.a)" -lstdc++ -ldl -lm
 check_turns "$work/static-libev"
+# Nothing shared at all: the wait calls have no other definition behind ours.
+if [ -e "$(cc -print-file-name=libc.a)" ]; then
+  cc -static "$here/turns.c" -o "$work/all-static" -I"$work/static/include" "$(find "$work/static" -name libloopscope.a)" \
+    "$(cc -print-file-name=libev.a)" -lstdc++ -lm 2>"$work/all-static.log" || { cat "$work/all-static.log"; fail "the static link failed"; }
+  check_turns "$work/all-static"
+fi
 echo "consumer: ok"

@@ -103,6 +103,18 @@ TEST_F(Instrument, ARawTimersLagIsMeasuredFromItsDueTime) {
   EXPECT_LT(lag.min, 500'000'000u);
 }
 
+TEST_F(Instrument, ATimerInvokedByHandHasNoLag) {
+  InstrumentedLoop& scope = instrument(loop_, {.name = "by hand"});
+  ev_timer never;
+  ev_timer_init(
+      &never, [](struct ev_loop*, ev_timer*, int) {}, 1., 0.);
+  scope.name(&never, "never started");
+  ev_invoke(loop_, &never, EV_TIMER);
+  const auto record = watcher(recorded("by hand"), "never started");
+  EXPECT_EQ(record.callback.count, 1u);
+  EXPECT_EQ(record.lag->count, 0u);
+}
+
 TEST_F(Instrument, NamingAgainAfterInitWorks) {
   InstrumentedLoop& scope = instrument(loop_, {.name = "renamed"});
   scope.name(&timer_, "old name");
