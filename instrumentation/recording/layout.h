@@ -69,6 +69,9 @@ inline constexpr std::size_t kNameBytes = 64;
 inline constexpr std::uint32_t kMaxLoops = 1024;
 inline constexpr std::uint32_t kMaxWatchers = 512;  // names per loop
 inline constexpr std::uint32_t kDefaultRingTurns = 4096;
+/// Descriptor slots are reserved 1024 numbers at a time.
+inline constexpr std::uint32_t kFdsPerChunk = 1024;
+inline constexpr std::uint32_t kFdChunks = 1024;
 
 struct alignas(64) Header {
   std::uint64_t magic;  // written last at creation: a file without it is not ready
@@ -106,6 +109,10 @@ struct alignas(64) Header {
   Cell<std::uint32_t>
       recording_failed;  // errno of the first reservation that failed later on, 0: none
   Cell<std::uint64_t> dropped[static_cast<std::size_t>(DropKind::kCount)];
+  /// Bit c: slots [c·kFdsPerChunk, (c + 1)·kFdsPerChunk) are reserved. Others must not be touched,
+  /// not even to read: on a full file system a read of a hole through the mapping raises SIGBUS
+  /// too.
+  Cell<std::uint64_t> fd_chunks[kFdChunks / 64];
 };
 
 struct alignas(16) LoopEntry {

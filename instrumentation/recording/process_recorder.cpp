@@ -2,7 +2,6 @@
 #include "instrumentation/recording/process_recorder.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include <new>
 
@@ -51,7 +50,6 @@ std::uint32_t ProcessRecorder::settle_fork() noexcept {
     const int saved = errno;
     // The parent's mapping stays where it is: loops still copy their names out of it (and it is
     // never written to).
-    memset(fd_chunks_, 0, sizeof fd_chunks_);
     lock_ = 0;
     create_region(region_, source_, clock_);
     sentinel_.settle(++generation_);
@@ -73,14 +71,15 @@ void ProcessRecorder::register_fd(int fd, int epoll_fd, std::uint32_t events) no
   if (number >= region_.header()->fd_slots) return drop(DropKind::kFds);
   const std::uint32_t chunk = number / kFdsPerChunk;
   const std::uint64_t bit = 1ull << (chunk % 64);
-  if ((__atomic_load_n(&fd_chunks_[chunk / 64], __ATOMIC_ACQUIRE) & bit) == 0) {
+  Cell<std::uint64_t>& chunks = region_.header()->fd_chunks[chunk / 64];
+  if ((chunks.load_acquire() & bit) == 0) {
     if (epoll_fd < 0) return;
     const int saved = errno;
     const std::uint64_t size = kFdsPerChunk * sizeof(FdSlot);
     const bool reserved = reserve(region_, region_.header()->fds_offset + chunk * size, size);
     errno = saved;
     if (!reserved) return drop(DropKind::kFds);
-    __atomic_fetch_or(&fd_chunks_[chunk / 64], bit, __ATOMIC_RELEASE);
+    __atomic_fetch_or(&chunks.raw, bit, __ATOMIC_RELEASE);
   }
   FdSlot& slot = region_.fds()[number];
   slot.generation.add(1);

@@ -15,10 +15,6 @@
 
 namespace loopscope::recording {
 
-/// Descriptor slots are reserved 1024 numbers at a time.
-inline constexpr std::uint32_t kFdsPerChunk = 1024;
-inline constexpr std::uint32_t kFdChunks = 1024;
-
 class ProcessRecorder {
  public:
   /// Creates the recording on the first call. Any thread. `source` counts on the first call only.
@@ -53,8 +49,7 @@ class ProcessRecorder {
   SourceKind source_ = SourceKind::kLibrary;
   ClockKind clock_ = ClockKind::kMonotonic;
   std::uint32_t generation_ = 1;
-  std::uint32_t lock_ = 0;                        // guards making loops
-  std::uint64_t fd_chunks_[kFdChunks / 64] = {};  // bit: this chunk of descriptor slots is reserved
+  std::uint32_t lock_ = 0;  // guards making loops
 };
 
 }  // namespace loopscope::recording

@@ -405,21 +405,16 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
     if (loop.generation != 0) out.loops.push_back(std::move(loop));
   }
 
-  // Descriptor slots lie in a sparse area: whole chunks that were never used read as zeros and cost
-  // a page walk only.
   std::vector<FdSlot> slots(kFdsPerChunk);
-  bool any_epoll = false;
-  for (const LoopSnapshot& loop : out.loops) any_epoll = any_epoll || loop.epoll_fd >= 0;
-  std::uint64_t empty_chunks = 0;
-  for (std::uint64_t first = 0; any_epoll && first < header_.fd_slots && empty_chunks < 4;
-       first += kFdsPerChunk) {
+  for (std::uint64_t chunk = 0; chunk < kFdChunks; ++chunk) {
+    const std::uint64_t first = chunk * kFdsPerChunk;
+    if (first >= header_.fd_slots) break;
+    if ((now.fd_chunks[chunk / 64].load() >> (chunk % 64) & 1) == 0) continue;
     const std::uint64_t size = std::min<std::uint64_t>(kFdsPerChunk, header_.fd_slots - first);
     if (!bytes_->read(header_.fds_offset + first * sizeof(FdSlot), slots.data(),
                       size * sizeof(FdSlot)))
       break;
-    ++empty_chunks;
     for (std::uint64_t i = 0; i < size; ++i) {
-      if (slots[i].generation.load() != 0) empty_chunks = 0;
       const std::int32_t epoll_fd = slots[i].registered_epoll_fd.load() - 1;
       if (epoll_fd >= 0)
         out.registered.emplace_back(static_cast<std::int32_t>(first + i), epoll_fd);

@@ -238,6 +238,7 @@ bool reserve(const Region& region, std::uint64_t offset, std::uint64_t size) noe
   const std::uint64_t end = round_up(offset + size, kPage);
   // Fails with EFAULT where writing would raise SIGBUS (madvise(2), Linux 5.14).
   if (madvise(region.base + begin, end - begin, MADV_POPULATE_WRITE) == 0) return true;
+  if (errno == EFAULT) errno = ENOSPC;  // what it means on a file system
   if (errno != EINVAL) return false;
   // Older kernel: reserve through the file, opened again (it may be gone after chroot or a change
   // of user).

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// counted_turns MODE BACKEND TURNS: runs a loop for about TURNS turns with every kind of wait return in it (events, many at
-// once, timeouts, non-blocking waits, interruptions), then says on stdout what its recording counted, as one line of JSON.
-// The integration test runs it under strace and compares.
+// counted_turns MODE BACKEND TURNS: runs a loop for about TURNS turns with every kind of wait
+// return in it (events, many at once, timeouts, non-blocking waits, interruptions), then says on
+// stdout what its recording counted, as one line of JSON. The integration test runs it under strace
+// and compares.
 //
 //   MODE   loop    loopscope::Loop
 //          raw     a plain libev loop, instrumented
@@ -28,7 +29,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int kPipes = 150;  // more than libev's first array of 64 events, so that waits are saturated at first
+constexpr int kPipes =
+    150;  // more than libev's first array of 64 events, so that waits are saturated at first
 
 unsigned backend_flags(const std::string& name) {
   if (name == "epoll") return EVBACKEND_EPOLL;
@@ -57,7 +59,8 @@ struct Pipes {
   }
 };
 
-/// Every turn makes a different number of pipes ready; every 50th makes none, so the next wait ends by a timer.
+/// Every turn makes a different number of pipes ready; every 50th makes none, so the next wait ends
+/// by a timer.
 void stir(const Pipes& pipes, int turn) {
   const int ready = turn % 50 == 0 ? 0 : turn % 97 == 0 ? kPipes : 1 + turn % 5;
   for (int i = 0; i < ready; ++i) pipes.put((turn * 7 + i) % kPipes);
@@ -65,15 +68,17 @@ void stir(const Pipes& pipes, int turn) {
 
 /// Interrupts waits now and then.
 void interrupt_sometimes() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int) {};
   sigaction(SIGALRM, &action, nullptr);
-  const struct itimerval interval{{0, 3700}, {0, 3700}};
+  const struct itimerval interval {
+    {0, 3700}, { 0, 3700 }
+  };
   setitimer(ITIMER_REAL, &interval, nullptr);
 }
 
 void say(const char* name) {
-  const struct itimerval off{};
+  const struct itimerval off {};
   setitimer(ITIMER_REAL, &off, nullptr);
   auto reader = loopscope::recording::read_own_process();
   if (!reader) std::exit(4);
@@ -82,14 +87,22 @@ void say(const char* name) {
   for (const auto& loop : taken->loops) {
     if (loop.name != name) continue;
     std::printf(
-        "{\"iterations\":%llu,\"ready\":%llu,\"timeouts\":%llu,\"interrupted\":%llu,\"errors\":%llu,\"nonblocking\":%llu,"
-        "\"saturated\":%llu,\"wait_count\":%llu}\n",
-        static_cast<unsigned long long>(loop.iterations), static_cast<unsigned long long>(loop.ready_events),
-        static_cast<unsigned long long>(loop.timeouts), static_cast<unsigned long long>(loop.interrupted),
-        static_cast<unsigned long long>(loop.errors), static_cast<unsigned long long>(loop.nonblocking),
-        static_cast<unsigned long long>(loop.saturated), static_cast<unsigned long long>(loop.poll_wait.count));
+        "{\"iterations\":%llu,\"ready\":%llu,\"timeouts\":%llu,\"interrupted\":%llu,\"errors\":%"
+        "llu,\"nonblocking\":%llu,"
+        "\"saturated\":%llu,\"wait_count\":%llu,\"dropped_watchers\":%llu,\"error\":\"%s\"}\n",
+        static_cast<unsigned long long>(loop.iterations),
+        static_cast<unsigned long long>(loop.ready_events),
+        static_cast<unsigned long long>(loop.timeouts),
+        static_cast<unsigned long long>(loop.interrupted),
+        static_cast<unsigned long long>(loop.errors),
+        static_cast<unsigned long long>(loop.nonblocking),
+        static_cast<unsigned long long>(loop.saturated),
+        static_cast<unsigned long long>(loop.poll_wait.count),
+        static_cast<unsigned long long>(
+            taken->dropped[static_cast<std::size_t>(loopscope::recording::DropKind::kWatchers)]),
+        taken->error.c_str());
   }
-  unlink(taken->path.c_str());
+  if (!taken->path.empty()) unlink(taken->path.c_str());
 }
 
 void run_loop(const std::string& backend_name, int turns, bool nested) {
@@ -142,13 +155,17 @@ void run_raw(const std::string& backend_name, int turns) {
   for (int i = 0; i < kPipes; ++i) {
     ev_io& io = readers[static_cast<std::size_t>(i)];
     ev_io_init(
-        &io, [](struct ev_loop*, ev_io* self, int) { state.pipes.take(static_cast<int>(self - readers.data())); },
+        &io,
+        [](struct ev_loop*, ev_io* self, int) {
+          state.pipes.take(static_cast<int>(self - readers.data()));
+        },
         state.pipes.ends[static_cast<std::size_t>(i)][0], EV_READ);
     ev_io_start(loop, &io);
     if (i % 2 == 0) scope.name(&io, "pipe");
   }
   static ev_timer beat;
-  ev_timer_init(&beat, [](struct ev_loop*, ev_timer*, int) {}, 0.002, 0.002);
+  ev_timer_init(
+      &beat, [](struct ev_loop*, ev_timer*, int) {}, 0.002, 0.002);
   ev_timer_start(loop, &beat);
   static ev_prepare prepare;
   ev_prepare_init(&prepare, [](struct ev_loop* running, ev_prepare*, int) {

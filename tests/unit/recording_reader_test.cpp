@@ -46,7 +46,8 @@ class ReaderOfFile : public testing::Test {
     const Region& region = ProcessRecorder::instance().region();
     used_ = region.header()->heap_offset + region.header()->heap_used.load();
     std::ofstream out(path_, std::ios::binary | std::ios::trunc);
-    out.write(reinterpret_cast<const char*>(region.base), 64 * 1024);
+    out.write(reinterpret_cast<const char*>(region.base),
+              static_cast<std::streamsize>(region.header()->fds_offset));
     out.seekp(static_cast<std::streamoff>(region.header()->heap_offset));
     out.write(reinterpret_cast<const char*>(region.base + region.header()->heap_offset),
               static_cast<std::streamsize>(region.header()->heap_used.load()));
