@@ -169,8 +169,9 @@ std::string timeout_text(std::int64_t timeout_ns) {
   return timeout_ns == recording::kTimeoutInfinite ? "none" : "?";
 }
 
-std::string result_text(recording::WaitResult result) {
-  switch (result) {
+std::string result_text(const Turn& turn) {
+  if (turn.ready == recording::kReadyUnknown) return "?";
+  switch (turn.result) {
     case recording::WaitResult::kEvents:
       return "events";
     case recording::WaitResult::kTimeout:
@@ -192,7 +193,7 @@ void print_turns(std::ostream& out, const LoopSnapshot& loop, const std::vector<
     if (!longest.empty()) longest += " " + duration_text(turn.watcher_ns);
     table.row({std::to_string(turn.turn), clock_text(turn.at_ns), duration_text(turn.poll_ns),
                timeout_text(turn.timeout_ns), turn.ready >= 0 ? std::to_string(turn.ready) : "?",
-               result_text(turn.result), duration_text(turn.busy_ns), longest});
+               result_text(turn), duration_text(turn.busy_ns), longest});
   }
   table.print(out);
 }
@@ -222,8 +223,9 @@ void write_loop(std::ostream& out, const LoopSnapshot& loop, const snapshot::Loo
   out << "\n";
   const snapshot::PollCounts polls = snapshot::poll_counts(loop);
   out << "  waits: " << polls.events << " returned events, " << polls.timeout << " timed out, "
-      << polls.interrupted << " interrupted, " << polls.error << " failed; " << polls.nonblocking
-      << " did not block\n";
+      << polls.interrupted << " interrupted, " << polls.error << " failed";
+  if (polls.unknown != 0) out << ", " << polls.unknown << " returned unseen";
+  out << "; " << polls.nonblocking << " did not block\n";
   if (loop.used_after_fork) out << "  used in a forked child without ev_loop_fork()\n";
   if (loop.skew_turns != 0) {
     out << "  these numbers may be " << counted(loop.skew_turns, "turn") << " apart\n";

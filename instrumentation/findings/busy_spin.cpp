@@ -18,6 +18,8 @@ namespace {
 
 /// Turns. Fewer are a start-up, a burst of idle work, or too few to speak of shares.
 constexpr std::uint64_t kLeastTurns = 200;
+/// Turns. More would take a loop with a large ring longer to be noticed, and to be forgiven.
+constexpr std::size_t kMostTurns = 2048;
 /// Share of the recent turns that are spins, in per cent. A spinning loop still handles real events
 /// now and then.
 constexpr std::uint64_t kSpinPercent = 90;
@@ -37,9 +39,10 @@ bool is_spin(const recording::Turn& turn) {
 }
 
 /// The watcher that ran in more than half of the spins, index + 1; else 0.
-std::uint32_t usual_watcher(const recording::LoopSnapshot& loop, std::uint64_t spins) {
+std::uint32_t usual_watcher(const recording::LoopSnapshot& loop,
+                            std::span<const recording::Turn> recent, std::uint64_t spins) {
   std::vector<std::uint64_t> seen(loop.watchers.size() + 1);
-  for (const auto& turn : loop.recent) {
+  for (const auto& turn : recent) {
     if (is_spin(turn) && turn.watcher < seen.size()) ++seen[turn.watcher];
   }
   for (std::size_t i = 1; i < seen.size(); ++i) {
@@ -50,18 +53,20 @@ std::uint32_t usual_watcher(const recording::LoopSnapshot& loop, std::uint64_t s
 
 void check(const recording::LoopSnapshot& loop, const Evidence& evidence,
            const std::optional<LoopWindow>& window, std::vector<Finding>& out) {
-  const std::uint64_t turns = loop.recent.size();
+  std::span<const recording::Turn> recent(loop.recent);
+  if (recent.size() > kMostTurns) recent = recent.last(kMostTurns);
+  const std::uint64_t turns = recent.size();
   if (loop.ended || turns < kLeastTurns) return;
   std::uint64_t spins = 0, spin_ns = 0;
-  for (const auto& turn : loop.recent) {
+  for (const auto& turn : recent) {
     if (!is_spin(turn)) continue;
     ++spins;
     spin_ns += turn.poll_ns + turn.busy_ns;
   }
   if (spins * 100 < turns * kSpinPercent) return;
 
-  const auto& first = loop.recent.front();
-  const auto& last = loop.recent.back();
+  const auto& first = recent.front();
+  const auto& last = recent.back();
   const std::uint64_t end = last.at_ns + last.busy_ns;
   const std::uint64_t begin = first.at_ns - std::min(first.poll_ns, first.at_ns);
   if (evidence.recording.taken_ns > end + kNowNs) return;
@@ -97,7 +102,7 @@ void check(const recording::LoopSnapshot& loop, const Evidence& evidence,
                    std::to_string(loop.nonblocking) + " of all " + std::to_string(loop.iterations) +
                    " polls did not wait.";
   if (span >= kLeastSpanNs) finding.since_ns = begin;
-  const std::string watcher = watcher_text(loop, usual_watcher(loop, spins));
+  const std::string watcher = watcher_text(loop, usual_watcher(loop, recent, spins));
   if (!watcher.empty()) {
     finding.detail += " The callback that ran in most of them is " + watcher + ".";
   }

@@ -18,9 +18,25 @@ constexpr const char* kAdvice =
     "Move the work to a thread, split it over several turns, or replace the blocking call by an "
     "asynchronous one: until the callback returns, no other watcher of this loop runs.";
 
+/// About the finished stalls; `stalled`, the longest first, are those whose turns are at hand, of
+/// `finished` that there were.
 std::string longest_turns(const recording::LoopSnapshot& loop,
-                          const std::vector<const recording::Turn*>& stalled) {
-  std::string text = "The longest recent ones:";
+                          const std::vector<const recording::Turn*>& stalled,
+                          std::uint64_t finished) {
+  std::string text;
+  if (stalled.size() >= finished) {
+    text = stalled.size() == 1 ? "It was" : "The longest:";
+    if (loop.stalled_ns != 0) text = stalled.size() == 1 ? "The earlier one:" : "The earlier ones:";
+  } else {
+    text = "Of the " + std::to_string(finished) +
+           (loop.stalled_ns != 0 ? " earlier ones, " : ", ") + std::to_string(stalled.size()) +
+           (stalled.size() == 1 ? " is" : " are") + " still among the recorded turns";
+    // A turn's time is rounded in the ring, the histogram's maximum is not.
+    if (loop.busy.max > stalled.front()->busy_ns + stalled.front()->busy_ns / 64) {
+      text += ", but not the longest (" + duration_text(loop.busy.max) + ")";
+    }
+    text += ":";
+  }
   const char* separator = " ";
   for (std::size_t i = 0; i < std::min(kTurnsShown, stalled.size()); ++i) {
     const recording::Turn& turn = *stalled[i];
@@ -69,12 +85,17 @@ void check(const recording::LoopSnapshot& loop, const Evidence& evidence,
     finding.title = loop_text(loop) + " stalled " + times_text(loop.stalls) +
                     (loop.stalls == 1 ? ", for " : ", the longest ") + duration_text(loop.busy.max);
     finding.detail = threshold;
-    if (!stalled.empty()) finding.since_ns = stalled.front()->at_ns;  // the oldest we can date
+    // The first can be dated only if none has fallen off the ring.
+    if (!stalled.empty() && stalled.size() >= loop.stalls) {
+      finding.since_ns = stalled.front()->at_ns;
+    }
   }
   if (!stalled.empty()) {
     std::stable_sort(stalled.begin(), stalled.end(),
                      [](const auto* a, const auto* b) { return a->busy_ns > b->busy_ns; });
-    finding.detail += " " + longest_turns(loop, stalled);
+    const std::uint64_t in_progress = loop.stalled_ns != 0 ? 1 : 0;
+    finding.detail +=
+        " " + longest_turns(loop, stalled, finding.count - std::min(finding.count, in_progress));
   }
   out.push_back(std::move(finding));
 }

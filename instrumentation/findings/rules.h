@@ -32,16 +32,13 @@ struct LoopWindow {
 /// What the rules may look at. Refers to values that must outlive it.
 struct Evidence {
   const recording::RecordingSnapshot&
-      recording;  // `recent` as long as can be had, not cut for a view
+      recording;  // `recent` is all that the ring holds, not cut for a view
   std::optional<std::uint64_t> open_fds;
   std::optional<std::uint64_t> fd_limit;
   /// Parallel to recording.loops, or empty: no earlier snapshot.
   std::span<const std::optional<LoopWindow>> windows = {};
   char process_state = '?';  // as in process::Resources
 };
-
-/// How many of the newest turns the rules want to see in LoopSnapshot::recent.
-inline constexpr std::size_t kTurnsWanted = 2048;
 
 using Check = void (*)(const Evidence& evidence, std::vector<Finding>& out);
 

@@ -109,8 +109,17 @@ std::string watcher_text(const recording::LoopSnapshot& loop, std::uint32_t watc
 }
 
 const char* drop_kind_name(std::size_t kind) noexcept {
-  static constexpr const char* kNames[] = {"loops", "watchers", "turns", "fds"};
-  return kind < std::size(kNames) ? kNames[kind] : nullptr;
+  using recording::DropKind;
+  switch (static_cast<DropKind>(kind)) {
+    case DropKind::kLoops:
+      return "loops";
+    case DropKind::kWatchers:
+      return "watchers";
+    case DropKind::kFds:
+      return "fds";
+    default:
+      return nullptr;
+  }
 }
 
 }  // namespace loopscope::findings

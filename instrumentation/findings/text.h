@@ -32,7 +32,7 @@ const char* watcher_kind_name(recording::WatcherKind kind) noexcept;
 /// "\"accept\" (io)" for a watcher index + 1; empty for 0 or an index that is not there.
 std::string watcher_text(const recording::LoopSnapshot& loop, std::uint32_t watcher);
 
-/// "loops", "watchers", "turns", "fds"; none (nullptr) for a kind this version does not know.
+/// "loops", "watchers", "fds"; none (nullptr) for a kind this version does not know.
 const char* drop_kind_name(std::size_t kind) noexcept;
 
 }  // namespace loopscope::findings

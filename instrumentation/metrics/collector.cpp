@@ -238,7 +238,8 @@ void add_loops(std::vector<MetricFamily>& out, const std::vector<Exported>& proc
       out, processes,
       Family("loopscope_poll_returns_total",
              "Waits that returned, by how. Each is counted once: \"saturated\" are those that "
-             "returned as many events as there was room for, \"events\" the others with events.",
+             "returned as many events as there was room for, \"events\" the others with events. "
+             "Waits whose result cannot be seen (linuxaio, io_uring) are not counted here.",
              MetricType::Counter),
       [](Family& family, const LoopSnapshot& loop, const Facts&, const Labels& labels) {
         const snapshot::PollCounts polls = snapshot::poll_counts(loop);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <tuple>
@@ -284,8 +285,10 @@ PollCounts poll_counts(const LoopSnapshot& loop) noexcept {
   counts.interrupted = loop.interrupted;
   counts.error = loop.errors;
   counts.saturated = loop.saturated;
-  counts.events =
-      minus(minus(minus(loop.iterations, loop.timeouts), loop.interrupted), loop.errors);
+  counts.unknown = loop.ready_unknown;
+  counts.events = minus(
+      minus(minus(minus(loop.iterations, loop.timeouts), loop.interrupted), loop.errors),
+      loop.ready_unknown);
   return counts;
 }
 
@@ -382,7 +385,8 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
   if (host.mode == Mode::kServe) impl_->scan();
 
   StreamCursors moved;  // without the processes that are gone
-  const recording::ReadOptions read{std::max(options.recent, findings::kTurnsWanted), nullptr};
+  // The rules want the whole ring, however little of it a view asks for.
+  const recording::ReadOptions read{std::numeric_limits<std::size_t>::max(), nullptr};
   for (auto& [path, source] : impl_->sources) {
     auto recording = source.reader.read(read);
     if (!recording) {

@@ -84,12 +84,12 @@ LoopTimes loop_times(const recording::LoopSnapshot& loop) noexcept;
 struct PollCounts {
   std::uint64_t blocking = 0;
   std::uint64_t nonblocking = 0;
-  std::uint64_t events =
-      0;  // returned with events (as far as can be seen), saturated ones included
+  std::uint64_t events = 0;  // returned with events, saturated ones included
   std::uint64_t timeout = 0;
   std::uint64_t interrupted = 0;
   std::uint64_t error = 0;
   std::uint64_t saturated = 0;
+  std::uint64_t unknown = 0;  // the source cannot see how they returned; in none of the above
 };
 PollCounts poll_counts(const recording::LoopSnapshot& loop) noexcept;
 

@@ -82,6 +82,8 @@ class Writer {
     literal({text, static_cast<std::size_t>(end - text)});
   }
 
+  void seconds_or_null(std::optional<std::uint64_t> ns) { ns ? seconds(*ns) : null(); }
+
   void string(const std::string& text) {
     comma();
     // Names are short and plain as a rule.
@@ -218,14 +220,11 @@ const char* life_name(recording::Life life) {
 
 /// "watcher" and "watcher_seconds", null if none (0, or an index that is not in the table yet).
 void write_watcher_time(Writer& json, const LoopSnapshot& loop, std::uint32_t watcher,
-                        std::uint64_t ns) {
-  if (watcher == 0 || watcher > loop.watchers.size()) {
-    json.key("watcher").null();
-    json.key("watcher_seconds").null();
-  } else {
-    json.key("watcher").string(loop.watchers[watcher - 1].name);
-    json.key("watcher_seconds").seconds(ns);
-  }
+                        std::optional<std::uint64_t> ns) {
+  const bool named = watcher != 0 && watcher <= loop.watchers.size();
+  json.key("watcher");
+  named ? json.string(loop.watchers[watcher - 1].name) : json.null();
+  json.key("watcher_seconds").seconds_or_null(named ? ns : std::nullopt);
 }
 
 void write_turn(Writer& json, const LoopSnapshot& loop, const recording::Turn& turn) {
@@ -244,7 +243,10 @@ void write_turn(Writer& json, const LoopSnapshot& loop, const recording::Turn& t
   } else {
     json.null();
   }
-  json.key("result").literal('"' + std::string(result_name(turn.result)) + '"');
+  json.key("result");
+  turn.ready == recording::kReadyUnknown
+      ? json.null()
+      : json.literal('"' + std::string(result_name(turn.result)) + '"');
   write_watcher_time(json, loop, turn.watcher, turn.watcher_ns);
   json.end('}');
 }
@@ -264,7 +266,11 @@ void write_watcher(Writer& json, const recording::WatcherSnapshot& watcher) {
   json.end('}');
 }
 
-void write_loop(Writer& json, const LoopSnapshot& loop, const LoopFacts& facts) {
+/// `running`: the process is there. Else nobody knows for how long its last phase lasted.
+void write_loop(Writer& json, const LoopSnapshot& loop, const LoopFacts& facts, bool running) {
+  const auto lasting = [](bool known, std::uint64_t ns) {
+    return known ? std::optional(ns) : std::nullopt;
+  };
   const LoopTimes times = loop_times(loop);
   const PollCounts polls = poll_counts(loop);
   json.begin('{');
@@ -287,6 +293,7 @@ void write_loop(Writer& json, const LoopSnapshot& loop, const LoopFacts& facts) 
   json.key("interrupted").integer(polls.interrupted);
   json.key("error").integer(polls.error);
   json.key("saturated").integer(polls.saturated);
+  json.key("unknown").integer(polls.unknown);
   json.end('}');
 
   json.key("busy_seconds").seconds(times.busy_ns);
@@ -294,14 +301,15 @@ void write_loop(Writer& json, const LoopSnapshot& loop, const LoopFacts& facts) 
   json.key("utilization");
   times.utilization ? json.real(*times.utilization) : json.null();
   json.key("phase").string(phase_name(loop.phase));
-  json.key("phase_seconds").seconds(loop.phase_ns);
+  json.key("phase_seconds").seconds_or_null(lasting(running && !loop.ended, loop.phase_ns));
 
   json.key("current");
   if (loop.phase == recording::Phase::kDispatching) {
     json.begin('{');
     json.key("ready");
     loop.current_ready&&* loop.current_ready >= 0 ? json.integer(*loop.current_ready) : json.null();
-    write_watcher_time(json, loop, loop.running_watcher, loop.running_watcher_ns);
+    write_watcher_time(json, loop, loop.running_watcher,
+                       lasting(running && !loop.ended, loop.running_watcher_ns));
     json.end('}');
   } else {
     json.null();
@@ -309,7 +317,7 @@ void write_loop(Writer& json, const LoopSnapshot& loop, const LoopFacts& facts) 
 
   json.key("stall_threshold_seconds").seconds(loop.stall_threshold_ns);
   json.key("stalls").integer(loop.stalls);
-  json.key("stalled_seconds").seconds(loop.stalled_ns);
+  json.key("stalled_seconds").seconds_or_null(lasting(running || loop.ended, loop.stalled_ns));
   json.key("poll_wait_seconds");
   write_histogram(json, loop.poll_wait);
   json.key("busy_turn_seconds");
@@ -397,7 +405,7 @@ void write_process(Writer& json, const ProcessSnapshot& process) {
   json.key("loops").begin('[');
   for (std::size_t i = 0; i < recording.loops.size(); ++i) {
     write_loop(json, recording.loops[i],
-               i < process.loop_facts.size() ? process.loop_facts[i] : LoopFacts{});
+               i < process.loop_facts.size() ? process.loop_facts[i] : LoopFacts{}, running);
   }
   json.end(']');
   json.key("fds");

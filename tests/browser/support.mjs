@@ -94,8 +94,7 @@ export function recordings(t) {
 export class Demo extends Program {
   static async start(t, directory, { listen = '127.0.0.1:0', inspector = true, binary = demoBinary } = {}) {
     const where = inspector ? ['--listen', listen] : ['--no-inspector'];
-    // As many turns as an update of the page can carry: it shows each.
-    const demo = new Demo(binary, [...where, '--admin-port', '0', '--rate', '1000'], directory);
+    const demo = new Demo(binary, [...where, '--admin-port', '0'], directory);
     t.after(() => demo.kill());
     demo.admin = await demo.waitFor(/^admin +(\S+)$/m);
     if (inspector) demo.url = await demo.waitFor(/^page +(\S+)$/m);

@@ -47,7 +47,7 @@ class PlaceOfTheRecording(unittest.TestCase):
 
     def test_fills_up_later(self):
         # Room for the header and the loop, not for its watchers: those are dropped and counted, and nobody gets SIGBUS.
-        counted = self.check_ran(run_on("size=180k"))
+        counted = self.check_ran(run_on("size=220k"))
         self.assertGreater(counted["dropped_watchers"], 0)
         self.assertIn("could not grow: No space left on device", counted["error"])
 

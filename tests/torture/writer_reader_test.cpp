@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "instrumentation/recording/reader.h"
-#include "instrumentation/recording/recorder.h"
+#include "instrumentation/recording/loop_recorder.h"
 
 namespace loopscope::recording {
 namespace {

@@ -195,6 +195,29 @@ TEST(Metrics, PollReturnsAddUpToIterations) {
             4);
 }
 
+TEST(Metrics, WaitsThatWereNotSeenHaveNoResult) {
+  HostSnapshot host = full_host();
+  host.processes[0].recording.loops[0].ready_unknown = 60;
+  const Page text = page(host);
+  std::map<std::string, double> results;
+  for (const auto& sample : text.all("loopscope_poll_returns_total")) {
+    if (sample.labels.at("loop") == "main") results[sample.labels.at("result")] = sample.value;
+  }
+  EXPECT_EQ(results, (std::map<std::string, double>{{"events", 10},
+                                                    {"timeout", 20},
+                                                    {"interrupted", 5},
+                                                    {"error", 1},
+                                                    {"saturated", 4}}));
+}
+
+TEST(Metrics, CountDropsOfTheKindsThereAre) {
+  std::set<std::string> kinds;
+  for (const auto& sample : page(full_host()).all("loopscope_dropped_records_total")) {
+    kinds.insert(sample.labels.at("kind"));
+  }
+  EXPECT_EQ(kinds, (std::set<std::string>{"loops", "watchers", "fds"}));
+}
+
 TEST(Metrics, HistogramsAreCumulativeAndEndInTheirCount) {
   const Page text = page(full_host());
   std::size_t checked = 0;

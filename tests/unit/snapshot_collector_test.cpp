@@ -420,9 +420,14 @@ TEST(PollCounts, AddUp) {
   loop.timeouts = 20;
   loop.interrupted = 5;
   loop.errors = 1;
-  const PollCounts counts = poll_counts(loop);
+  PollCounts counts = poll_counts(loop);
   EXPECT_EQ(counts.blocking, 70u);
   EXPECT_EQ(counts.events, 74u);
+  EXPECT_EQ(counts.unknown, 0u);
+  loop.ready_unknown = 70;
+  counts = poll_counts(loop);
+  EXPECT_EQ(counts.events, 4u);
+  EXPECT_EQ(counts.unknown, 70u);
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ TEST(Json, HasExactlyTheDocumentedFields) {
             (Set{"open", "limit", "peak", "opened", "closed", "by_kind", "sites"}));
   EXPECT_EQ(keys(process["findings"][0]),
             (Set{"rule", "severity", "title", "detail", "advice", "count", "since", "subject"}));
-  EXPECT_EQ(keys(process["dropped"]), (Set{"loops", "watchers", "turns", "fds"}));
+  EXPECT_EQ(keys(process["dropped"]), (Set{"loops", "watchers", "fds"}));
   const json& one = process["loops"][0];
   EXPECT_EQ(keys(one), (Set{"id",
                             "name",
@@ -92,7 +92,7 @@ TEST(Json, HasExactlyTheDocumentedFields) {
                             "watchers",
                             "unattributed_seconds"}));
   EXPECT_EQ(keys(one["polls"]), (Set{"blocking", "nonblocking", "events", "timeout", "interrupted",
-                                     "error", "saturated"}));
+                                     "error", "saturated", "unknown"}));
   EXPECT_EQ(keys(one["current"]), (Set{"ready", "watcher", "watcher_seconds"}));
   EXPECT_EQ(keys(one["recent"][0]), (Set{"turn", "at", "poll_wait", "busy", "ready", "timeout",
                                          "result", "watcher", "watcher_seconds"}));
@@ -194,6 +194,44 @@ TEST(Json, SaysNullForWhatIsNotKnown) {
   EXPECT_EQ(one["registered_fds"], nullptr);
   EXPECT_EQ(one["recent"][0]["ready"], nullptr);
   EXPECT_EQ(one["recent"][0]["timeout"], nullptr);
+}
+
+TEST(Json, DoesNotKnowHowLongTheLastPhaseOfAGoneProcessWas) {
+  for (const auto life : {recording::Life::kKilled, recording::Life::kExited}) {
+    HostSnapshot host = healthy_host();
+    host.processes[0].recording.life = life;
+    auto& loop = host.processes[0].recording.loops[0];
+    loop.phase = recording::Phase::kDispatching;
+    loop.phase_ns = loop.stalled_ns = loop.running_watcher_ns = 0;  // as it is read then
+    loop.watchers = {watcher("query", recording::WatcherKind::kIo)};
+    loop.running_watcher = 1;
+    const json one = parsed(host)["processes"][0]["loops"][0];
+    EXPECT_EQ(one["phase"], "dispatching");
+    EXPECT_EQ(one["phase_seconds"], nullptr);
+    EXPECT_EQ(one["stalled_seconds"], nullptr);
+    EXPECT_EQ(one["current"]["watcher"], "query");
+    EXPECT_EQ(one["current"]["watcher_seconds"], nullptr);
+  }
+  HostSnapshot host = healthy_host();
+  host.processes[0].recording.loops[0].ended = true;
+  const json ended = parsed(host)["processes"][0]["loops"][0];
+  EXPECT_EQ(ended["phase_seconds"], nullptr);
+  EXPECT_EQ(ended["stalled_seconds"], 0);
+}
+
+TEST(Json, GivesNoResultToWaitsThatWereNotSeen) {
+  HostSnapshot host = healthy_host();
+  auto& loop = host.processes[0].recording.loops[0];
+  loop.ready_unknown = 600;
+  loop.timeouts = 100;
+  loop.recent.back().ready = recording::kReadyUnknown;
+  const json one = parsed(host)["processes"][0]["loops"][0];
+  EXPECT_EQ(one["polls"]["events"], 300);
+  EXPECT_EQ(one["polls"]["timeout"], 100);
+  EXPECT_EQ(one["polls"]["unknown"], 600);
+  EXPECT_EQ(one["recent"].back()["result"], nullptr);
+  EXPECT_EQ(one["recent"].back()["ready"], nullptr);
+  EXPECT_EQ(one["recent"].front()["result"], "events");
 }
 
 TEST(Json, OfAnEndedProcess) {

@@ -12,12 +12,19 @@
 namespace loopscope::webui {
 namespace {
 
-/// Turns a loop in one event: 1280 a second, drawn one by one; faster loops show `recent_lost`.
+/// Turns a loop in one event: 1280 a second, drawn one by one. Of a faster loop the telling ones are
+/// chosen, see choose().
 constexpr std::size_t kTurnsPerLoop = 512;
 /// Turns in one event over all loops, about 200 bytes each: a host with many loops must not turn
 /// every event into megabytes.
 constexpr std::size_t kTurnsPerEvent = 8192;
-constexpr std::size_t kLeastTurnsPerLoop = 16;
+constexpr std::size_t kLeastTurnsPerLoop = 32;
+/// Turns that are kept whatever else there is: those that stalled the loop, and the longest others.
+constexpr std::size_t kStalledTurns = 64;
+constexpr std::size_t kLongestTurns = 16;
+/// Turns to choose from over all loops (72 bytes each, in memory only): the whole ring of 64 loops.
+constexpr std::size_t kTurnsHeld = 64 * std::size_t{recording::kDefaultRingTurns};
+constexpr std::size_t kLeastTurnsHeld = 1024;
 
 std::shared_ptr<const std::string> event_of(const snapshot::HostSnapshot& host) {
   std::string json = snapshot::to_json(host);  // one line: no newline could end the event early
@@ -29,12 +36,74 @@ std::shared_ptr<const std::string> event_of(const snapshot::HostSnapshot& host) 
   return std::make_shared<const std::string>(std::move(event));
 }
 
-std::size_t turns_per_loop(const snapshot::HostSnapshot* host) {
-  std::size_t loops = 1;
-  if (host != nullptr) {
-    for (const auto& process : host->processes) loops += process.recording.loops.size();
+std::size_t count_loops(const snapshot::HostSnapshot& host) {
+  std::size_t loops = 0;
+  for (const auto& process : host.processes) loops += process.recording.loops.size();
+  return loops;
+}
+
+/// How many turns of each loop to take, when `last` is what was there a moment ago.
+std::size_t turns_held(const snapshot::HostSnapshot* last) {
+  const std::size_t loops = last != nullptr ? count_loops(*last) + 1 : 1;
+  return std::max(kTurnsHeld / loops, kLeastTurnsHeld);
+}
+
+/// How many of them to give to a client, apart from stalled ones.
+std::size_t turns_given(const snapshot::HostSnapshot& host) {
+  return std::clamp(kTurnsPerEvent / std::max<std::size_t>(count_loops(host), 1),
+                    kLeastTurnsPerLoop, kTurnsPerLoop);
+}
+
+/// Leaves about `limit` of the turns (oldest first, and so they stay): those that stalled the loop,
+/// as far as kStalledTurns go, the longest others, and the newest, which have half of the room at
+/// least. A list of the newest alone would miss what one watches a loop for.
+void choose(std::vector<recording::Turn>& turns, std::uint64_t stall_threshold_ns,
+            std::size_t limit) {
+  if (turns.size() <= limit) return;
+  using Index = std::uint32_t;
+  std::vector<Index> stalled, others;
+  for (Index i = 0; i < turns.size(); ++i) {
+    const bool stall = stall_threshold_ns != 0 && turns[i].busy_ns >= stall_threshold_ns;
+    (stall ? stalled : others).push_back(i);
   }
-  return std::clamp(kTurnsPerEvent / loops, kLeastTurnsPerLoop, kTurnsPerLoop);
+  const auto keep_longest = [&](std::vector<Index>& some, std::size_t most) {
+    if (some.size() <= most) return;
+    const auto end = some.begin() + static_cast<std::ptrdiff_t>(most);
+    std::nth_element(some.begin(), end, some.end(),
+                     [&](Index a, Index b) { return turns[a].busy_ns > turns[b].busy_ns; });
+    some.erase(end, some.end());
+  };
+  keep_longest(stalled, kStalledTurns);
+  keep_longest(others, kLongestTurns);
+
+  std::vector<bool> chosen(turns.size());
+  for (const Index i : stalled) chosen[i] = true;
+  for (const Index i : others) chosen[i] = true;
+  const std::size_t picked = stalled.size() + others.size();
+  std::size_t newest = std::max(limit / 2, limit > picked ? limit - picked : 0);
+  for (std::size_t i = turns.size(); i > 0 && newest > 0; --i) {
+    if (chosen[i - 1]) continue;
+    chosen[i - 1] = true;
+    --newest;
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    if (chosen[i]) turns[kept++] = turns[i];
+  }
+  turns.resize(kept);
+}
+
+/// What begins a stream: as /api/v1/snapshot, the newest turns.
+std::shared_ptr<const std::string> first_event_of(snapshot::HostSnapshot host) {
+  const std::size_t limit = turns_given(host);
+  for (auto& process : host.processes) {
+    for (auto& loop : process.recording.loops) {
+      auto& recent = loop.recent;
+      if (recent.size() <= limit) continue;
+      recent.erase(recent.begin(), recent.end() - static_cast<std::ptrdiff_t>(limit));
+    }
+  }
+  return event_of(host);
 }
 
 /// A process has one recording for each program it became by exec(3).
@@ -63,17 +132,20 @@ StreamPosition position_after(const snapshot::HostSnapshot& host, const StreamPo
 }
 
 void trim_to_news(snapshot::HostSnapshot& host, const StreamPosition& position) {
+  const std::size_t limit = turns_given(host);
   for (auto& process : host.processes) {
     const std::string id = recording_id(process);
     for (auto& loop : process.recording.loops) {
-      const auto known = position.find(std::make_tuple(id, loop.id, loop.generation));
-      if (known == position.end()) continue;
-      const std::uint64_t last = known->second;
       auto& recent = loop.recent;
+      if (recent.empty()) continue;
+      const auto known = position.find(std::make_tuple(id, loop.id, loop.generation));
+      // What a loop did before it was first looked at was promised to nobody.
+      const std::uint64_t last = known != position.end() ? known->second : recent.front().turn - 1;
       const auto news = std::find_if(recent.begin(), recent.end(),
                                      [last](const auto& turn) { return turn.turn > last; });
       recent.erase(recent.begin(), news);
-      loop.recent_lost = recent.empty() ? 0 : recent.front().turn - last - 1;
+      choose(recent, loop.stall_threshold_ns, limit);
+      loop.recent_lost = recent.empty() ? 0 : recent.back().turn - last - recent.size();
     }
   }
 }
@@ -131,7 +203,7 @@ void StreamHub::tick() {
     Frame frame;
     std::shared_ptr<const snapshot::HostSnapshot> taken;
     try {
-      taken = std::make_shared<const snapshot::HostSnapshot>(provider_(turns_per_loop(last.get())));
+      taken = std::make_shared<const snapshot::HostSnapshot>(provider_(turns_held(last.get())));
       snapshot::HostSnapshot news = *taken;
       trim_to_news(news, *before);
       frame.bytes = event_of(news);
@@ -182,7 +254,7 @@ std::shared_ptr<const std::string> StreamHub::Subscription::next() {
   seen_ = hub_.newest_;
   started_ = true;
   lock.unlock();
-  if (!position) return event_of(*whole);
+  if (!position) return first_event_of(*whole);
   snapshot::HostSnapshot news = *whole;
   trim_to_news(news, *position);
   return event_of(news);

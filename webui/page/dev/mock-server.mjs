@@ -118,7 +118,7 @@ class Loop {
     this.total = this.watchers.reduce((sum, w) => sum + w.weight, 0);
     this.turn = 0;
     this.ready = 0;
-    this.polls = { blocking: 0, nonblocking: 0, events: 0, timeout: 0, interrupted: 0, error: 0, saturated: 0 };
+    this.polls = { blocking: 0, nonblocking: 0, events: 0, timeout: 0, interrupted: 0, error: 0, saturated: 0, unknown: 0 };
     Object.assign(this, { busy: 0, idle: 0, unattributed: 0, stalls: 0, stalled: 0 });
     this.h = Object.fromEntries(['wait', 'busy', 'delay', 'lag', 'ready'].map((k) => [k, new Histogram()]));
     this.ring = [];
@@ -275,7 +275,7 @@ class Process {
         { rule: 'loop-stalled', severity: 'error', title: `${worst.name} stalled ${worst.stalls} times`, detail: `The longest turn was busy for ${(worst.h.busy.max * 1e3).toFixed(0)} ms; the watcher that took longest was http-read.`, advice: 'Move the blocking work out of the callback, or split it over several turns.', count: worst.stalls, since: new Date((this.started + 9) * 1000).toISOString(), subject: worst.name },
         { rule: 'timer-late', severity: 'warning', title: 'Timers run late', detail: 'The p99 of the timer lag is above 10 ms.', advice: 'Look at the slowest turns: what runs before the timers is what delays them.', count: 1, since: new Date((this.started + 14) * 1000).toISOString(), subject: 'stats-flush' },
       ],
-      dropped: { loops: 0, watchers: 0, turns: 0, fds: this.command === 'worker' ? 12 : 0 },
+      dropped: { loops: 0, watchers: 0, fds: this.command === 'worker' ? 12 : 0 },
     };
   }
 }

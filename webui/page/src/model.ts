@@ -22,7 +22,8 @@ export interface Turn {
   busy: number;
   ready: number | null;
   timeout: number | null;
-  result: string;
+  /** null: it could not be seen how the wait returned. */
+  result: string | null;
   watcher: string | null;
   watcher_seconds: number | null;
 }
@@ -45,6 +46,8 @@ export interface Polls {
   interrupted: number | null;
   error: number | null;
   saturated: number | null;
+  /** Waits of which it could not be seen how they returned; in none of the above. */
+  unknown: number | null;
 }
 
 export interface Loop {

@@ -115,6 +115,8 @@ function PollResults({ process, loop, window }: { process: ProcessTrack; loop: L
     ['timeout', polls?.timeout ?? null],
     ['interrupted', polls?.interrupted ?? null],
     ['error', polls?.error ?? null],
+    // Only where a backend hides what its waits return.
+    ...(polls?.unknown ? [['unknown', polls.unknown] as const] : []),
   ] as const;
   const total = parts.reduce((sum, [, n]) => sum + (n ?? 0), 0);
   const { stall_threshold_seconds: threshold } = loop.latest;

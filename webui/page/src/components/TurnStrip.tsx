@@ -136,7 +136,7 @@ function Detail({ turn }: { turn: SeenTurn }) {
     ['busy', format.duration(turn.busy) + (turn.slow ? ' (slow)' : '')],
     ['ready', format.count(turn.ready)],
     ['timeout', format.timeout(turn.timeout)],
-    ['result', turn.result],
+    ['result', turn.result ?? '—'],
     ['longest watcher', turn.watcher === null ? '—' : `${turn.watcher}, ${format.duration(turn.watcher_seconds)}`],
   ];
   return (
