@@ -10,76 +10,12 @@
 #include <cstring>
 
 #include "instrumentation/recording/directory.h"
+#include "instrumentation/recording/loop_copy.h"
 #include "instrumentation/recording/paths.h"
 #include "instrumentation/recording/process_recorder.h"
 
 namespace loopscope::recording {
 namespace {
-
-/// Tries to get one exact cut of a loop before settling for pieces. A loop that turns every
-/// microsecond leaves a gap often enough for a copy in memory; through pread(2) more tries seldom
-/// help.
-constexpr int kAttempts = 24;
-
-class MemoryBytes final : public Bytes {
- public:
-  MemoryBytes(const void* base, std::uint64_t size)
-      : base_(static_cast<const unsigned char*>(base)), size_(size) {}
-
-  bool read(std::uint64_t offset, void* to, std::size_t size) const override {
-    if (offset > size_ || size > size_ - offset) return false;
-    const unsigned char* from = base_ + offset;
-    auto* out = static_cast<unsigned char*>(to);
-    // Words, each loaded atomically: the writer stores while we copy. All offsets and sizes in the
-    // format are multiples of 4.
-    std::size_t at = 0;
-    if (offset % 8 == 0) {
-      for (; at + 8 <= size; at += 8) {
-        const std::uint64_t word =
-            __atomic_load_n(reinterpret_cast<const std::uint64_t*>(from + at), __ATOMIC_RELAXED);
-        std::memcpy(out + at, &word, 8);
-      }
-    }
-    for (; at + 4 <= size; at += 4) {
-      const std::uint32_t word =
-          __atomic_load_n(reinterpret_cast<const std::uint32_t*>(from + at), __ATOMIC_RELAXED);
-      std::memcpy(out + at, &word, 4);
-    }
-    for (; at < size; ++at) out[at] = __atomic_load_n(from + at, __ATOMIC_RELAXED);
-    return true;
-  }
-
- private:
-  const unsigned char* base_;
-  std::uint64_t size_;
-};
-
-class FileBytes final : public Bytes {
- public:
-  explicit FileBytes(int fd) : fd_(fd) {}
-  ~FileBytes() override { close(fd_); }
-  FileBytes(const FileBytes&) = delete;
-  FileBytes& operator=(const FileBytes&) = delete;
-
-  bool read(std::uint64_t offset, void* to, std::size_t size) const override {
-    if (offset > static_cast<std::uint64_t>(INT64_MAX) - size) return false;
-    auto* out = static_cast<char*>(to);
-    while (size > 0) {
-      const ssize_t got = pread(fd_, out, size, static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return false;
-      out += got;
-      offset += static_cast<std::uint64_t>(got);
-      size -= static_cast<std::size_t>(got);
-    }
-    return true;
-  }
-
- private:
-  int fd_;
-};
-
-std::string text(const char* from, std::size_t size) { return {from, strnlen(from, size)}; }
 
 std::string boot_id() {
   char id[40] = {};
@@ -90,176 +26,6 @@ std::string boot_id() {
   if (size <= 0) return "";
   if (char* newline = std::strchr(id, '\n')) *newline = '\0';
   return id;
-}
-
-/// Copies the part of a histogram that is in use; `min` and `max` say which. Buckets outside it are
-/// empty.
-bool read_histogram(const Bytes& bytes, std::uint64_t offset, const HistogramTotals& totals,
-                    Histogram::Scale scale, Histogram& out) {
-  out = Histogram{};
-  out.scale = scale;
-  const std::uint64_t min = totals.min.load();
-  const std::uint64_t max = totals.max.load();
-  if (min > max || max == ~0ull) return true;  // empty
-  const std::uint32_t first = scale == Histogram::Scale::kTime ? time_index(min) : count_index(min);
-  const std::uint32_t last = scale == Histogram::Scale::kTime ? time_index(max) : count_index(max);
-  std::uint64_t counts[kTimeBuckets];
-  if (!bytes.read(offset + first * sizeof(std::uint64_t), counts,
-                  (last - first + 1) * sizeof(std::uint64_t)))
-    return false;
-  for (std::uint32_t i = first; i <= last; ++i) {
-    if (counts[i - first] == 0) continue;
-    out.buckets.emplace_back(i, counts[i - first]);
-    out.count += counts[i - first];
-  }
-  out.sum = totals.sum.load();
-  out.min = min;
-  out.max = max;
-  return true;
-}
-
-struct LoopCopy {
-  LoopHot hot;
-  Histogram poll_wait;
-  Histogram busy;
-  Histogram ready;
-  Histogram poll_delay;
-  Histogram timer_lag;
-};
-
-bool turn_is_open(const LoopHot& hot) {
-  return hot.current_turn.load() == static_cast<std::uint16_t>(hot.turns.load() + 1);
-}
-void close_turn(LoopHot& hot) {
-  hot.current_turn.store(static_cast<std::uint16_t>(hot.turns.load()));
-}
-
-bool read_hot(const Bytes& bytes, std::uint64_t block, LoopHot& hot) {
-  return bytes.read(block, &hot, sizeof hot);
-}
-
-bool read_histograms(const Bytes& bytes, std::uint64_t block, LoopCopy& copy) {
-  using Scale = Histogram::Scale;
-  return read_histogram(bytes, block + offsetof(LoopBlock, poll_wait_buckets), copy.hot.poll_wait,
-                        Scale::kTime, copy.poll_wait) &&
-         read_histogram(bytes, block + offsetof(LoopBlock, busy_buckets), copy.hot.busy,
-                        Scale::kTime, copy.busy) &&
-         read_histogram(bytes, block + offsetof(LoopBlock, ready_buckets), copy.hot.ready,
-                        Scale::kCount, copy.ready) &&
-         read_histogram(bytes, block + offsetof(LoopBlock, poll_delay_buckets), copy.hot.poll_delay,
-                        Scale::kTime, copy.poll_delay) &&
-         read_histogram(bytes, block + offsetof(LoopBlock, timer_lag_buckets), copy.hot.timer_lag,
-                        Scale::kTime, copy.timer_lag);
-}
-
-/// One exact cut if it can be had (see LoopHot), else an exact `hot` with histograms copied after
-/// it; `skew_turns` then says how many turns passed meanwhile.
-bool copy_loop(const Bytes& bytes, std::uint64_t block, LoopCopy& copy, std::uint64_t& skew_turns) {
-  skew_turns = 0;
-  std::uint64_t after = 0;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (!read_hot(bytes, block, copy.hot)) return false;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    const std::uint64_t before = copy.hot.sequence.load();
-    if (before % 2 != 0) continue;
-    // `hot` was copied front to back, so its own words are one cut only if the sequence has not
-    // moved either.
-    if (!read_histograms(bytes, block, copy)) return false;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (!bytes.read(block, &after, sizeof after)) return false;
-    if (after == before) return true;
-  }
-  // Too fast a loop (a turn shorter than the copy), or a writer that died inside a section: take
-  // the pieces as they come. Each value is one that was there at some moment between the two loads
-  // of `turns`.
-  if (!read_hot(bytes, block, copy.hot) || !read_histograms(bytes, block, copy)) return false;
-  LoopHot later;
-  if (!read_hot(bytes, block, later)) return false;
-  skew_turns = later.turns.load() - copy.hot.turns.load() + 2;
-  // A writer that is still at it may have counted the turn in progress meanwhile: rather leave it
-  // out than count it twice.
-  if (std::memcmp(&later, &copy.hot, sizeof later) != 0) close_turn(copy.hot);
-  return true;
-}
-
-bool read_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& watcher) {
-  constexpr std::size_t kFront = offsetof(WatcherBlock, callback_buckets);
-  alignas(WatcherBlock) unsigned char front[kFront];
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (!bytes.read(offset, front, kFront)) return false;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    const auto& block = *reinterpret_cast<const WatcherBlock*>(front);
-    watcher.name = text(block.name.raw, kNameBytes);
-    watcher.kind = block.kind.load();
-    watcher.active = block.active.load();
-    watcher.fd = block.fd.load();
-    if (!read_histogram(bytes, offset + kFront, block.callback, Histogram::Scale::kTime,
-                        watcher.callback))
-      return false;
-    if (block.has_lag.load() != 0) {
-      Histogram lag;
-      if (!read_histogram(bytes, block.lag_offset.load(), block.lag, Histogram::Scale::kTime, lag))
-        return false;
-      watcher.lag = std::move(lag);
-    }
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    std::uint64_t after = 0;
-    if (!bytes.read(offset, &after, sizeof after)) return false;
-    if (after == block.sequence.load() && after % 2 == 0) break;
-  }
-  return true;
-}
-
-Turn to_turn(const TurnRecord& record, std::uint64_t number, std::int64_t to_realtime) {
-  const std::uint64_t times = record.poll_and_busy.load();
-  const std::uint64_t others = record.timeout_and_watcher.load();
-  const std::uint64_t facts = record.facts.load();
-  const auto ready = static_cast<std::uint32_t>(facts >> 34);
-  Turn turn;
-  turn.turn = number;
-  turn.at_ns = record.at_ns.load() + static_cast<std::uint64_t>(to_realtime);
-  turn.poll_ns = unpack_duration(static_cast<std::uint32_t>(times));
-  turn.busy_ns = unpack_duration(static_cast<std::uint32_t>(times >> 32));
-  turn.timeout_ns = unpack_timeout(static_cast<std::uint32_t>(others));
-  turn.watcher_ns = unpack_duration(static_cast<std::uint32_t>(others >> 32));
-  turn.ready = ready == kFactsReadyUnknown ? kReadyUnknown : static_cast<std::int32_t>(ready);
-  turn.result = static_cast<WaitResult>((facts >> 32) & 3u);
-  turn.watcher = static_cast<std::uint32_t>((facts >> 16) & 0xFFFF);
-  return turn;
-}
-
-/// The turns after `after`, at most `limit` of them, the newest; true unless the file is short.
-bool read_turns(const Bytes& bytes, std::uint64_t block, std::uint64_t ring, std::uint32_t capacity,
-                std::uint64_t head, std::uint64_t after, std::size_t limit,
-                std::int64_t to_realtime, std::vector<Turn>& out) {
-  std::uint64_t first = head > capacity ? head - capacity + 1 : 1;
-  first = std::max(first, after + 1);
-  if (head >= limit) first = std::max(first, head - limit + 1);
-  if (first > head) return true;
-  const std::uint64_t wanted = head - first + 1;
-  std::vector<TurnRecord> records(wanted);
-  const std::uint64_t from = (first - 1) % capacity;
-  const std::uint64_t straight = std::min<std::uint64_t>(wanted, capacity - from);
-  if (!bytes.read(ring + from * sizeof(TurnRecord), records.data(), straight * sizeof(TurnRecord)))
-    return false;
-  if (straight < wanted &&
-      !bytes.read(ring, records.data() + straight, (wanted - straight) * sizeof(TurnRecord))) {
-    return false;
-  }
-  __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  LoopHot now;
-  if (!read_hot(bytes, block, now)) return false;
-  // The writer may be inside turn `turns` + 1, whose record takes the place of the one a whole ring
-  // earlier.
-  const std::uint64_t overwritten =
-      now.turns.load() + 1 > capacity ? now.turns.load() + 1 - capacity : 0;
-  out.reserve(wanted);
-  for (std::uint64_t i = 0; i < wanted; ++i) {
-    if (first + i <= overwritten || (records[i].facts.load() & 0xFFFF) != ((first + i) & 0xFFFF))
-      continue;
-    out.push_back(to_turn(records[i], first + i, to_realtime));
-  }
-  return true;
 }
 
 }  // namespace
@@ -280,7 +46,7 @@ Result<Reader> Reader::open(const std::string& path) {
                                       : Error::Code::kSystem;
     return Error{code, "cannot open " + path + ": " + std::strerror(why)};
   }
-  auto bytes = std::make_unique<FileBytes>(fd);
+  auto bytes = bytes_of_file(fd);
   struct stat status {};
   if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     return Error{Error::Code::kFormat,
@@ -298,7 +64,7 @@ Result<Reader> Reader::open(const std::string& path) {
 
 Result<Reader> Reader::attach(const void* base, std::uint64_t size, const std::string& path,
                               const std::string& error) {
-  Reader reader(std::make_unique<MemoryBytes>(base, size), path, error);
+  Reader reader(bytes_of_memory(base, size), path, error);
   if (auto checked = reader.check_header(); !checked) return checked.error();
   return reader;
 }
@@ -527,7 +293,7 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   for (std::uint32_t i = 0; i < watchers; ++i) {
     const std::uint64_t at = block->watcher_offsets[i].load();
     WatcherSnapshot watcher;
-    if (at == 0 || at % 64 != 0 || !read_watcher(*bytes_, at, watcher)) return false;
+    if (at == 0 || at % 64 != 0 || !copy_watcher(*bytes_, at, watcher)) return false;
     loop.watchers.push_back(std::move(watcher));
   }
   if (loop.running_watcher > loop.watchers.size()) loop.running_watcher = 0;
@@ -540,7 +306,7 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   if (options.cursors != nullptr) cursor = &(*options.cursors)[{id, generation}];
   const std::uint64_t after = cursor != nullptr ? *cursor : 0;
   const std::uint64_t head = hot.turns.load();
-  if (!read_turns(*bytes_, block_at, ring, capacity, head, after, options.recent, to_realtime,
+  if (!copy_turns(*bytes_, block_at, ring, capacity, head, after, options.recent, to_realtime,
                   loop.recent)) {
     return false;
   }
@@ -587,7 +353,7 @@ Follow Reader::next(std::uint32_t loop_id, std::uint64_t& cursor, Turn& turn, st
   }
   std::vector<Turn> turns;
   const std::uint64_t wanted = cursor + 1;
-  if (read_turns(*bytes_, block_at, ring, capacity, wanted, cursor, 1, 0, turns) &&
+  if (copy_turns(*bytes_, block_at, ring, capacity, wanted, cursor, 1, 0, turns) &&
       turns.size() == 1) {
     cursor = wanted;
     turn = turns.front();

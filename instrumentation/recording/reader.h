@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "instrumentation/recording/bytes.h"
 #include "instrumentation/recording/result.h"
 #include "instrumentation/recording/snapshot.h"
 
@@ -36,14 +37,6 @@ enum class Follow {
   kEnd,         // nothing newer yet
   kOverrun,     // the writer was faster: `lost` turns are gone, go on with next()
   kWriterGone,  // nothing newer, and the process no longer lives
-};
-
-/// The bytes of a recording, wherever they are.
-class Bytes {
- public:
-  virtual ~Bytes() = default;
-  /// Copies `size` bytes from `offset`; false if they are not all there.
-  virtual bool read(std::uint64_t offset, void* to, std::size_t size) const = 0;
 };
 
 class Reader {

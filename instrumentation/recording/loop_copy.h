@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Copies what a loop's thread is writing meanwhile: the reader's side of the publication protocol
+// (LoopHot in layout.h).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "instrumentation/recording/bytes.h"
+#include "instrumentation/recording/snapshot.h"
+
+namespace loopscope::recording {
+
+struct LoopCopy {
+  LoopHot hot;
+  Histogram poll_wait;
+  Histogram busy;
+  Histogram ready;
+  Histogram poll_delay;
+  Histogram timer_lag;
+};
+
+/// A name in the recording: up to its NUL, if it has one.
+std::string text(const char* from, std::size_t size);
+
+/// Whether the turn that LoopHot's current_ fields tell of is not yet among `turns`.
+bool turn_is_open(const LoopHot& hot);
+
+/// The loop whose block is at `block`. One exact cut if it can be had; otherwise `skew_turns` says
+/// by how many turns its parts may differ. False if the bytes are not there.
+bool copy_loop(const Bytes& bytes, std::uint64_t block, LoopCopy& copy, std::uint64_t& skew_turns);
+
+/// The watcher whose block is at `offset`.
+bool copy_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& watcher);
+
+bool read_hot(const Bytes& bytes, std::uint64_t block, LoopHot& hot);
+
+/// The turns after `after` up to `head`, at most `limit` of them, the newest. Those that are
+/// overwritten meanwhile are left out.
+bool copy_turns(const Bytes& bytes, std::uint64_t block, std::uint64_t ring, std::uint32_t capacity,
+                std::uint64_t head, std::uint64_t after, std::size_t limit,
+                std::int64_t to_realtime, std::vector<Turn>& out);
+
+}  // namespace loopscope::recording
