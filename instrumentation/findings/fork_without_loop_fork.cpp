@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // After fork, parent and child share what libev keeps in the kernel. With epoll that is the epoll
-// set: one sees the other's events, and a removal by one silences the other (nsd issue 491 is a case
-// with libev). With poll and select it is only the descriptor that wakes the loop up for signals and
-// ev_async_send(). ev_loop_fork() makes the child its own. Seen by the source itself, so certain.
+// set: one sees the other's events, and a removal by one silences the other (nsd issue 491 is a
+// case with libev). With poll and select it is only the descriptor that wakes the loop up for
+// signals and ev_async_send(). ev_loop_fork() makes the child its own. Seen by the source itself,
+// so certain.
 #include "instrumentation/findings/rules.h"
 #include "instrumentation/findings/text.h"
 
@@ -35,10 +36,9 @@ void check_fork_without_loop_fork(const Evidence& evidence, std::vector<Finding>
     finding.subject = loop.name;
     finding.since_ns = evidence.recording.started_ns;  // the child's recording began at that use
     finding.title = loop_text(loop) + " runs in a forked child without ev_loop_fork()";
-    finding.detail =
-        "Process " + std::to_string(evidence.recording.pid) + " was forked from process " +
-        std::to_string(evidence.recording.parent_pid) +
-        " and " + what_is_shared(loop.backend);
+    finding.detail = "Process " + std::to_string(evidence.recording.pid) +
+                     " was forked from process " + std::to_string(evidence.recording.parent_pid) +
+                     " and " + what_is_shared(loop.backend);
     finding.advice =
         "Call ev_loop_fork(loop) in the child before it runs the loop (pthread_atfork can do it), "
         "or make the loop with EVFLAG_FORKCHECK.";

@@ -286,9 +286,9 @@ PollCounts poll_counts(const LoopSnapshot& loop) noexcept {
   counts.error = loop.errors;
   counts.saturated = loop.saturated;
   counts.unknown = loop.ready_unknown;
-  counts.events = minus(
-      minus(minus(minus(loop.iterations, loop.timeouts), loop.interrupted), loop.errors),
-      loop.ready_unknown);
+  counts.events =
+      minus(minus(minus(minus(loop.iterations, loop.timeouts), loop.interrupted), loop.errors),
+            loop.ready_unknown);
   return counts;
 }
 

@@ -7,81 +7,34 @@
 
 import json
 import os
-import re
 import shutil
-import signal
-import subprocess
+import sys
 import tempfile
 import time
 import unittest
-import urllib.request
 
-BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
-DEMO = os.environ.get("LOOPSCOPE_DEMO", "demo")
-DIRECTORY = os.environ.get("LOOPSCOPE_DIR")
+sys.dont_write_bytecode = True  # no __pycache__ in the source tree
+from demo_support import BIN, DEMO, DIRECTORY, Program, eventually, http  # noqa: E402  pylint: disable=wrong-import-position
 
-DEADLINE = 20
 HEALTHY_SECONDS = 10
 LOOPS = ["admin", "server", "load"]
 
 
-def http(url, method="GET"):
-    request = urllib.request.Request(url, method=method)
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
-        return response.read().decode()
+class Server(Program):
+    """A program with a page, whose address the first group of `says` is."""
 
-
-def eventually(what, attempt, deadline=DEADLINE, pause=0.05):
-    """The first true result of attempt(); an AssertionError in it means: not yet."""
-    end = time.monotonic() + deadline
-    while True:
-        try:
-            result, reason = attempt(), ""
-        except (AssertionError, OSError) as error:
-            result, reason = None, f": {error}"
-        if result:
-            return result
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline} s: {what}{reason}")
-        time.sleep(pause)
-
-
-class Program:
-    """A program of ours and the server in it. Ends with the test, however that ends."""
-
-    def __init__(self, test, arguments):
-        self.log = tempfile.TemporaryFile("w+", dir=test.directory)  # pylint: disable=consider-using-with
-        self.popen = subprocess.Popen(  # pylint: disable=consider-using-with
-            arguments, env=test.environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT
-        )
-        self.pid = self.popen.pid
-        test.addCleanup(self.kill)
-
-    def output(self):
-        return os.pread(self.log.fileno(), 1 << 20, 0).decode()
-
-    def wait_for(self, pattern):
-        def look():
-            if self.popen.poll() is not None:
-                raise RuntimeError(f"{self.popen.args[0]} ended with {self.popen.returncode}: {self.output()}")
-            return re.search(pattern, self.output(), re.MULTILINE)
-
-        return eventually(pattern, look)[1]
+    def __init__(self, test, arguments, says):
+        super().__init__(arguments, test.environment, test.directory, test.addCleanup)
+        self.url = self.wait_for(says)[1]
 
     def processes(self, recent=0):
         return json.loads(http(f"{self.url}api/v1/snapshot?recent={recent}"))["processes"]
 
-    def kill(self):
-        self.popen.kill()
-        self.popen.wait()
-        self.log.close()
 
-
-class Demo(Program):
+class Demo(Server):
     def __init__(self, test, *arguments):
-        super().__init__(test, [DEMO, "--listen", "127.0.0.1:0", "--admin-port", "0", *arguments])
-        self.url = self.wait_for(r"^page +(\S+)$")
-        self.admin = self.wait_for(r"^admin +(\S+)$")
+        super().__init__(test, [DEMO, "--listen", "127.0.0.1:0", "--admin-port", "0", *arguments], r"^page +(\S+)$")
+        self.admin = self.wait_for(r"^admin +(\S+)$")[1]
         eventually(
             "clients are there", lambda: self.state()["connections"] == 50 and self.loop("server")["iterations"] > 100
         )
@@ -141,7 +94,7 @@ class DemoTest(unittest.TestCase):
         self.assertEqual(loop["skew_turns"], 0)
         polls, turns = loop["polls"], loop["iterations"]
         self.assertEqual(polls["blocking"] + polls["nonblocking"], turns)
-        self.assertEqual(sum(polls[result] for result in ("events", "timeout", "interrupted", "error")), turns)
+        self.assertEqual(sum(polls[result] for result in ("events", "timeout", "interrupted", "error", "unknown")), turns)
         self.assertLessEqual(polls["saturated"], polls["events"])
         for name, histogram in loop.items():
             if isinstance(histogram, dict) and "buckets" in histogram:
@@ -236,8 +189,7 @@ class HealthyTest(DemoTest):
         state = demo.state()
         self.assertEqual((state["idle_timeouts"], state["reconnects"], state["leaked_fds"]), (0, 0, 0))
 
-        demo.popen.send_signal(signal.SIGTERM)
-        self.assertEqual(demo.popen.wait(DEADLINE), 0, demo.output())
+        self.assertEqual(demo.end(), 0, demo.output())
 
 
 class MisbehaviourTest(DemoTest):
@@ -341,8 +293,9 @@ class MisbehaviourTest(DemoTest):
 
     def test_fork_without_loop_fork(self):
         demo = Demo(self)
-        served = Program(self, [BIN, "serve", "--listen", "127.0.0.1:0", "--dir", self.directory])
-        served.url = served.wait_for(r"(http://127\.0\.0\.1:\d+/)")
+        served = Server(
+            self, [BIN, "serve", "--listen", "127.0.0.1:0", "--dir", self.directory], r"(http://127\.0\.0\.1:\d+/)"
+        )
         demo.press("fork-without-loop-fork")
 
         def child():

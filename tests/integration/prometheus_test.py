@@ -16,19 +16,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
-import time
 import unittest
-import urllib.error
 import urllib.parse
-import urllib.request
 
-BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
-DEMO = os.environ.get("LOOPSCOPE_DEMO", "demo")
+sys.dont_write_bytecode = True  # no __pycache__ in the source tree
+from demo_support import BIN, DEMO, DIRECTORY, Program, eventually, http  # noqa: E402  pylint: disable=wrong-import-position
+
 TOOLS = os.environ.get("TOOLS", "")
-DIRECTORY = os.environ.get("LOOPSCOPE_DIR")
 
-DEADLINE = 30
 HISTOGRAMS = {  # metric: field of a loop in the snapshot
     "loopscope_poll_wait_seconds": "poll_wait_seconds",
     "loopscope_busy_seconds": "busy_turn_seconds",
@@ -45,57 +42,9 @@ def tool(name):
     return found
 
 
-def http(url, method="GET"):
-    request = urllib.request.Request(url, method=method)
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
-        return response.read().decode()
-
-
-def eventually(what, attempt, deadline=DEADLINE):
-    """The first true result of attempt(); an AssertionError in it means: not yet."""
-    end = time.monotonic() + deadline
-    while True:
-        try:
-            result, reason = attempt(), ""
-        except (AssertionError, OSError) as error:
-            result, reason = None, f": {error}"
-        if result:
-            return result
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline} s: {what}{reason}")
-        time.sleep(0.05)
-
-
-class Process:
-    """A program of ours, with its output in a file. Ends with the test, however that ends."""
-
-    def __init__(self, test, arguments, environment):
-        self.log = tempfile.TemporaryFile("w+", dir=test.directory)  # pylint: disable=consider-using-with
-        self.popen = subprocess.Popen(  # pylint: disable=consider-using-with
-            arguments, env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT
-        )
-        self.pid = self.popen.pid
-        test.addClassCleanup(self.kill)
-
-    def output(self):
-        return os.pread(self.log.fileno(), 1 << 20, 0).decode()
-
-    def running(self):
-        if self.popen.poll() is not None:
-            raise RuntimeError(f"{self.popen.args[0]} ended with {self.popen.returncode}: {self.output()}")
-        return True
-
-    def wait_for(self, pattern):
-        return eventually(pattern, lambda: self.running() and re.search(pattern, self.output(), re.MULTILINE))
-
-    def end(self, how=signal.SIGTERM):
-        self.popen.send_signal(how)
-        return self.popen.wait(DEADLINE)
-
-    def kill(self):
-        self.popen.kill()
-        self.popen.wait()
-        self.log.close()
+def start(test, arguments, environment):
+    """For all tests of a class."""
+    return Program(arguments, environment, test.directory, test.addClassCleanup)
 
 
 def parse_labels(text):
@@ -145,7 +94,7 @@ class Prometheus:
         for attempt in range(3):  # the port is free now, but may be another's a moment later
             with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as probe:
                 address = f"127.0.0.1:{probe.getsockname()[1]}"
-            self.process = Process(
+            self.process = start(
                 test,
                 [
                     tool("prometheus"),
@@ -204,13 +153,13 @@ class PrometheusTest(unittest.TestCase):
         recordings = os.path.join(cls.directory, "recordings")
         os.mkdir(recordings, 0o700)
         environment = dict(os.environ, LOOPSCOPE_DIR=recordings, LC_ALL="C.UTF-8")
-        cls.demo = Process(cls, [DEMO, "--listen", "127.0.0.1:0", "--admin-port", "0"], environment)
+        cls.demo = start(cls, [DEMO, "--listen", "127.0.0.1:0", "--admin-port", "0"], environment)
         cls.demo_url = cls.demo.wait_for(r"^page +(\S+)$")[1]
         cls.admin_url = cls.demo.wait_for(r"^admin +(\S+)$")[1]
         # The same command and the same names of loops once more: only the pid tells them apart.
-        cls.other = Process(cls, [DEMO, "--no-inspector", "--admin-port", "0", "--connections", "2"], environment)
+        cls.other = start(cls, [DEMO, "--no-inspector", "--admin-port", "0", "--connections", "2"], environment)
         cls.other.wait_for(r"^admin")
-        cls.serve = Process(cls, [BIN, "serve", "--listen", "127.0.0.1:0"], environment)
+        cls.serve = start(cls, [BIN, "serve", "--listen", "127.0.0.1:0"], environment)
         cls.serve_url = cls.serve.wait_for(r"(http://127\.0\.0\.1:\d+/)")[1]
         cls.prometheus = Prometheus(cls, environment, {"demo": cls.demo_url, "serve": cls.serve_url})
         for job in ("demo", "serve"):
@@ -371,8 +320,8 @@ class EndOfProcessTest(unittest.TestCase):
         self.addClassCleanup(shutil.rmtree, directory, ignore_errors=True)
         os.mkdir(directory + "/recordings", 0o700)
         environment = dict(os.environ, LOOPSCOPE_DIR=directory + "/recordings")
-        demo = Process(type(self), [DEMO, "--listen", "127.0.0.1:0", "--admin-port", "0"], environment)
-        serve = Process(type(self), [BIN, "serve", "--listen", "127.0.0.1:0"], environment)
+        demo = start(type(self), [DEMO, "--listen", "127.0.0.1:0", "--admin-port", "0"], environment)
+        serve = start(type(self), [BIN, "serve", "--listen", "127.0.0.1:0"], environment)
         urls = {
             "demo": demo.wait_for(r"^page +(\S+)$")[1],
             "serve": serve.wait_for(r"(http://127\.0\.0\.1:\d+/)")[1],

@@ -203,11 +203,10 @@ TEST(Metrics, WaitsThatWereNotSeenHaveNoResult) {
   for (const auto& sample : text.all("loopscope_poll_returns_total")) {
     if (sample.labels.at("loop") == "main") results[sample.labels.at("result")] = sample.value;
   }
-  EXPECT_EQ(results, (std::map<std::string, double>{{"events", 10},
-                                                    {"timeout", 20},
-                                                    {"interrupted", 5},
-                                                    {"error", 1},
-                                                    {"saturated", 4}}));
+  EXPECT_EQ(
+      results,
+      (std::map<std::string, double>{
+          {"events", 10}, {"timeout", 20}, {"interrupted", 5}, {"error", 1}, {"saturated", 4}}));
 }
 
 TEST(Metrics, CountDropsOfTheKindsThereAre) {

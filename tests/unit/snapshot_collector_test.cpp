@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -353,6 +354,21 @@ TEST_F(InProcess, FollowsTurnsWithoutGapOrRepetition) {
   EXPECT_EQ(loop_of(host, loop).recent.size(), 5u);
   host = collector->collect({.recent = 0});
   EXPECT_TRUE(loop_of(host, loop).recent.empty());
+  loop.leave();
+}
+
+TEST_F(InProcess, RulesSeeTheWholeRing) {
+  LoopRecorder loop({.name = "mine", .stall_threshold_ns = 20 * fixtures::kMillisecond});
+  loop.enter();
+  turn(loop, kOneEvent);
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  for (int i = 0; i < 4000; ++i) turn(loop, kOneEvent);
+  const HostSnapshot host = own_collector()->collect({.recent = 0});
+  std::string detail;
+  for (const auto& finding : host.processes[0].findings) {
+    if (finding.rule == "loop-stall" && finding.subject == "mine") detail = finding.detail;
+  }
+  EXPECT_NE(detail.find("in turn 1"), std::string::npos) << detail;
   loop.leave();
 }
 

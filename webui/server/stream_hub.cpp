@@ -12,8 +12,8 @@
 namespace loopscope::webui {
 namespace {
 
-/// Turns a loop in one event: 1280 a second, drawn one by one. Of a faster loop the telling ones are
-/// chosen, see choose().
+/// Turns a loop in one event: 1280 a second, drawn one by one. Of a faster loop the telling ones
+/// are chosen, see choose().
 constexpr std::size_t kTurnsPerLoop = 512;
 /// Turns in one event over all loops, about 200 bytes each: a host with many loops must not turn
 /// every event into megabytes.

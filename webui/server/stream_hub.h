@@ -41,10 +41,10 @@ using StreamPosition =
 /// The position after `host` was given to a client that was at `before`.
 StreamPosition position_after(const snapshot::HostSnapshot& host, const StreamPosition& before);
 
-/// Leaves in `host` only what is new to a client at `position`, and of that, if it is much, the turns
-/// that stalled their loop, the longest others and the newest. `recent_lost` says how many new turns
-/// it does not get: overwritten or left out. Of loops that are not in `position` all that is there
-/// is new.
+/// Leaves in `host` only what is new to a client at `position`, and of that, if it is much, the
+/// turns that stalled their loop, the longest others and the newest. `recent_lost` says how many
+/// new turns it does not get: overwritten or left out. Of loops that are not in `position` all that
+/// is there is new.
 void trim_to_news(snapshot::HostSnapshot& host, const StreamPosition& position);
 
 /// Thread-safety: all methods from any thread. The ticker sleeps while nobody subscribes.

@@ -10,7 +10,7 @@ export const help = {
   registered:
     'Descriptors registered in the epoll set. Growing without bound: descriptors are added and never removed.',
   polls:
-    'How the waits ended in the window. events: something was ready. timeout: a timer was due, or nothing came. interrupted: a signal (EINTR). saturated: as many events as the buffer holds, so more may have been waiting; normally 0.',
+    'How the waits ended in the window. events: something was ready. timeout: a timer was due, or nothing came. interrupted: a signal (EINTR). saturated: as many events as the buffer holds, so more may have been waiting; normally 0. unknown: the backend hides how they ended.',
   stalls:
     'Turns whose busy part exceeded the stall threshold (wall clock, so a blocking system call counts). Normal: 0.',
   state:

@@ -18,7 +18,7 @@ export function loop(changes: Partial<Loop> = {}): Loop {
     iterations: 0,
     ready_events: 0,
     registered_fds: 4,
-    polls: { blocking: 0, nonblocking: 0, events: 0, timeout: 0, interrupted: 0, error: 0, saturated: 0 },
+    polls: { blocking: 0, nonblocking: 0, events: 0, timeout: 0, interrupted: 0, error: 0, saturated: 0, unknown: 0 },
     busy_seconds: 0,
     idle_seconds: 0,
     utilization: 0,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { instant } from '../src/model';
 import { Series } from '../src/series';
+import { isStalled } from '../src/stalled';
 import { Store } from '../src/store';
 import { at, epoch, loop, process, snapshot, turn, watcher, wire } from './fixtures';
 import { sortRows, watcherRows } from '../src/watchers';
@@ -97,12 +98,39 @@ test('killed in the middle of a phase: it keeps its history, and no dip is drawn
   const store = new Store();
   feed(store, 10, 50);
   // The phase in progress is no longer counted, as nobody knows how long it was.
-  const last = { ...running(50.01), idle_seconds: 50 * 0.7 - 5, phase_seconds: 0 };
+  const last = { ...running(50.01), idle_seconds: 50 * 0.7 - 5, phase_seconds: null, stalled_seconds: null };
   store.ingest(snapshot(50.4, process({ state: 'killed', uptime_seconds: null, loops: [last] })), false);
   const track = store.processes.get('12-1')!;
   const { series } = track.loops.get('1')!;
   assert.ok(series.columns.turns.length > 90 && series.columns.turns.every((n) => n !== null && Math.abs(n - 100) < 5));
   near(track.window(track.loops.get('1')!, track.base(30)!).utilization, 0.3, 0.01);
+});
+
+test('killed in the middle of a callback: nobody says that it is stalled, or for how long', () => {
+  const dying = loop({
+    phase: 'dispatching',
+    phase_seconds: null,
+    stalled_seconds: null,
+    current: { ready: 1, watcher: 'query', watcher_seconds: null },
+  });
+  assert.equal(isStalled(dying), false);
+  assert.equal(isStalled({ ...dying, phase_seconds: 2 }), true);
+  const store = new Store();
+  store.ingest(snapshot(0, process({ state: 'killed', uptime_seconds: null, loops: [dying] })), true);
+  assert.equal(store.processes.get('12-1')!.loops.get('1')!.latest.current?.watcher, 'query');
+});
+
+test('turns that the server leaves out are counted, and waits without a result', () => {
+  const store = new Store();
+  const polls = { blocking: 9, nonblocking: 0, events: 0, timeout: 0, interrupted: 0, error: 0, saturated: 0, unknown: 9 };
+  const news = (recent_lost: number, ...turns: number[]) =>
+    loop({ iterations: turns.at(-1)!, polls, recent_lost, recent: turns.map((n) => turn({ turn: n, ready: null, result: null })) });
+  store.ingest(snapshot(0, process({ loops: [news(0, 1, 2)] })), true);
+  store.ingest(snapshot(0.4, process({ loops: [news(4, 4, 8, 9)] })), false);
+  const { turns, cut } = store.processes.get('12-1')!.loops.get('1')!;
+  assert.deepEqual(turns.recent.map((seen) => seen.turn), [1, 2, 4, 8, 9]);
+  assert.equal(turns.lostTotal, 4);
+  assert.equal(cut.polls.unknown, 9);
 });
 
 test('a process ends where its uptime stopped, not where the page heard of it', () => {
