@@ -57,7 +57,7 @@ void loopscope_unname(loopscope_loop* scope, void* watcher) {
 }
 
 void loopscope_release(loopscope_loop* scope) {
-  if (scope != nullptr) of(scope)->detach(true);
+  if (scope != nullptr) of(scope)->detach();
 }
 
 const char* loopscope_recording_error(void) {

@@ -142,6 +142,7 @@ Instrument::Instrument(struct ev_loop* loop, const LoopSettings& settings)
   }
   if (slot == recording::kMaxLoops)
     return;  // no room: the recorder has counted the drop, the loop stays as it is
+  listed_ = true;
   g_slots[slot].loop.store(loop, std::memory_order_release);
   std::uint32_t used = g_used_slots.load(std::memory_order_relaxed);
   while (used < slot + 1 &&
@@ -173,7 +174,7 @@ Instrument::Instrument(struct ev_loop* loop, const LoopSettings& settings)
 
 Instrument::~Instrument() = default;
 
-void Instrument::detach(bool restore_watchers) {
+void Instrument::detach() {
   for (Slot& slot : g_slots) {
     if (slot.instrument.load(std::memory_order_acquire) != this) continue;
     slot.loop.store(nullptr, std::memory_order_release);
@@ -191,10 +192,10 @@ void Instrument::detach(bool restore_watchers) {
     break;
   }
   g_change.fetch_add(1, std::memory_order_acq_rel);
-  if (restore_watchers) {
-    while (!named_.empty()) unname(named_.begin()->first);
-  }
-  delete this;
+  // A callback that is being measured may have asked for this: its Measure still needs the
+  // recorder.
+  detached_ = true;
+  if (measures_ == 0) delete this;
 }
 
 void Instrument::on_release(struct ev_loop* loop) noexcept {
@@ -257,6 +258,12 @@ void Instrument::learn_epoll_fd(int epoll_fd) noexcept {
 }
 
 void Instrument::install_hooks() noexcept {
+  // While ours were not installed the host may have set others.
+  const HostHooks now = read_host_hooks(loop_);
+  if (now.release != static_cast<LoopHook>(on_release)) {
+    hooks_.release = now.release;
+    hooks_.acquire = now.acquire;
+  }
   hooked_ = true;
   real_set_loop_release_cb(loop_, on_release, on_acquire);
 }
@@ -294,9 +301,6 @@ void Instrument::on_fork(struct ev_loop* /*loop*/, ev_fork* watcher, int /*event
   // libev is about to replace its epoll set; its new descriptor has to be learned. The host may
   // have changed its hooks since.
   if (!instrument->hooked_) {
-    const HostHooks now = read_host_hooks(instrument->loop_);
-    instrument->hooks_.release = now.release;
-    instrument->hooks_.acquire = now.acquire;
     if (of_epoll_fd(instrument->learned_epoll_fd_) == instrument) {
       by_epoll_fd_[instrument->learned_epoll_fd_].store(nullptr, std::memory_order_release);
     }
@@ -313,41 +317,45 @@ void Instrument::on_fork(struct ev_loop* /*loop*/, ev_fork* watcher, int /*event
 }
 
 void Instrument::on_cleanup(struct ev_loop* /*loop*/, ev_cleanup* watcher, int /*events*/) {
-  static_cast<Instrument*>(watcher->data)->detach(false);
+  static_cast<Instrument*>(watcher->data)->detach();
 }
 
 void Instrument::name(ev_watcher* watcher, WatcherKind kind, std::string_view name) {
+  if (!listed_) return;
+  const WatcherCallback trampoline = trampoline_for(watcher->cb);
+  if (trampoline == nullptr)
+    return ProcessRecorder::instance().drop(recording::DropKind::kWatchers);
   const WatcherRef ref = recorder_.watcher(name.data(), name.size(), kind);
-  const auto [at, fresh] = named_.try_emplace(watcher, Named{ref, kind, nullptr});
+  const auto [at, fresh] = named_.try_emplace(watcher, Named{ref, kind});
   if (!fresh && at->second.ref != ref) recorder_.watcher_active(at->second.ref, -1, -1);
   if (fresh || at->second.ref != ref) {
     recorder_.watcher_active(ref, 1,
                              kind == WatcherKind::kIo ? reinterpret_cast<ev_io*>(watcher)->fd : -1);
   }
-  at->second.ref = ref;
-  at->second.kind = kind;
-  if (watcher->cb != on_named) at->second.callback = watcher->cb;
-  ev_set_cb(watcher, on_named);
+  at->second = {ref, kind};
+  ev_set_cb(watcher, trampoline);
 }
 
 void Instrument::unname(ev_watcher* watcher) noexcept {
   const auto at = named_.find(watcher);
   if (at == named_.end()) return;
-  if (watcher->cb == on_named) ev_set_cb(watcher, at->second.callback);
+  ev_set_cb(watcher, behind_trampoline(watcher->cb));
   recorder_.watcher_active(at->second.ref, -1, -1);
   named_.erase(at);
 }
 
-void Instrument::on_named(struct ev_loop* loop, ev_watcher* watcher, int events) {
+void Instrument::on_named(WatcherCallback callback, struct ev_loop* loop, ev_watcher* watcher,
+                          int events) {
+  // Not known here: copied or moved, started on another loop, or left over from one that is gone.
   Instrument* instrument = find(loop);
-  if (instrument == nullptr) return;
+  if (instrument == nullptr) return callback(loop, watcher, events);
   const auto at = instrument->named_.find(watcher);
-  if (at == instrument->named_.end()) return;
+  if (at == instrument->named_.end()) return callback(loop, watcher, events);
   const Named named = at->second;  // the callback may unname or free its watcher
   const bool is_timer = named.kind == WatcherKind::kTimer || named.kind == WatcherKind::kPeriodic;
   const Measure measure(*instrument, named.ref, is_timer);
   if (is_timer) instrument->raw_timer_lag(named, watcher, measure.start_ns());
-  named.callback(loop, watcher, events);
+  callback(loop, watcher, events);
 }
 
 void Instrument::raw_timer_lag(const Named& named, const ev_watcher* watcher,
@@ -432,7 +440,7 @@ void InstrumentedLoop::name(ev_async* watcher, std::string_view name) {
 void InstrumentedLoop::unname(void* watcher) {
   instrument_.unname(static_cast<ev_watcher*>(watcher));
 }
-void InstrumentedLoop::release() { instrument_.detach(true); }
+void InstrumentedLoop::release() { instrument_.detach(); }
 void InstrumentedLoop::pause(bool paused) { instrument_.recorder().pause(paused); }
 std::uint32_t InstrumentedLoop::id() const { return instrument_.recorder().id(); }
 struct ev_loop* InstrumentedLoop::native_handle() const {
@@ -444,6 +452,9 @@ InstrumentedLoop& instrument(struct ev_loop* loop, const LoopOptions& options) {
 }
 
 std::string recording_error() { return recording::ProcessRecorder::instance().region().error; }
-std::string recording_path() { return recording::ProcessRecorder::instance().region().path; }
+std::string recording_path() {
+  const recording::ProcessRecorder& process = recording::ProcessRecorder::instance();
+  return process.settled() ? process.region().path : "";  // of a forked child: not the parent's
+}
 
 }  // namespace loopscope

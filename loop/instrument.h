@@ -14,6 +14,7 @@
 
 #include "instrumentation/recording/loop_recorder.h"
 #include "loop/host_hooks.h"
+#include "loop/trampolines.h"
 #include "loopscope/loop.h"
 
 namespace loopscope::detail {
@@ -47,9 +48,10 @@ class Instrument {
   /// Makes it, or gives the one there is.
   static Instrument& attach(struct ev_loop* loop, const LoopOptions& options);
 
-  /// Restores everything and deletes the object. `restore_watchers`: false when the loop is being
-  /// destroyed.
-  void detach(bool restore_watchers);
+  /// Gives the loop back as it was and deletes the object, at once or when the last callback that
+  /// is being measured ends. Named watchers are not touched: their callbacks go on through one more
+  /// jump (trampolines.h).
+  void detach();
 
   // --- the loop's run, from Loop::run or the interposed ev_run ---
   void enter() noexcept {
@@ -63,7 +65,8 @@ class Instrument {
   class Measure {
    public:
     Measure(Instrument& instrument, recording::WatcherRef watcher, bool is_timer) noexcept
-        : recorder_(instrument.recorder_), watcher_(watcher) {
+        : instrument_(instrument), recorder_(instrument.recorder_), watcher_(watcher) {
+      ++instrument.measures_;
       // Where nothing unnamed can have run since the last measured interval ended, that end is the
       // start, and a clock read is saved. Not for the first callback of a turn in which libev had
       // much to sort out before (many events, due timers).
@@ -71,13 +74,18 @@ class Instrument {
                          (recorder_.first_callback() && (is_timer || recorder_.ready() > 4));
       frame_ = recorder_.callback_begin(watcher, exact);
     }
-    ~Measure() { recorder_.callback_end(frame_, watcher_); }
+    ~Measure() {
+      recorder_.callback_end(frame_, watcher_);
+      // Released by the callback: nothing of it is used after this.
+      if (--instrument_.measures_ == 0 && instrument_.detached_) delete &instrument_;
+    }
     Measure(const Measure&) = delete;
     Measure& operator=(const Measure&) = delete;
 
     std::uint64_t start_ns() const noexcept { return frame_.start_ns; }
 
    private:
+    Instrument& instrument_;
     recording::LoopRecorder& recorder_;
     recording::WatcherRef watcher_;
     recording::LoopRecorder::CallbackFrame frame_;
@@ -116,6 +124,11 @@ class Instrument {
   /// something else in the child.
   bool waits_unsettled(const void* caller) noexcept;
 
+  /// What a named watcher's trampoline calls: its callback, measured if the loop is recorded and
+  /// the watcher is known here.
+  static void on_named(WatcherCallback callback, struct ev_loop* loop, ev_watcher* watcher,
+                       int events);
+
   // --- libev's hooks ---
   static void on_release(struct ev_loop* loop) noexcept;
   static void on_acquire(struct ev_loop* loop) noexcept;
@@ -125,14 +138,12 @@ class Instrument {
   struct Named {
     recording::WatcherRef ref;
     recording::WatcherKind kind;
-    void (*callback)(struct ev_loop*, ev_watcher*, int);
   };
 
   Instrument(struct ev_loop* loop, const recording::LoopSettings& settings);
   ~Instrument();
   static void on_fork(struct ev_loop* loop, ev_fork* watcher, int events);
   static void on_cleanup(struct ev_loop* loop, ev_cleanup* watcher, int events);
-  static void on_named(struct ev_loop* loop, ev_watcher* watcher, int events);
   void raw_timer_lag(const Named& named, const ev_watcher* watcher, std::uint64_t ran_ns) noexcept;
   void learn_epoll_fd(int epoll_fd) noexcept;
   void install_hooks() noexcept;
@@ -150,6 +161,10 @@ class Instrument {
   bool chained_ = false;
   bool sees_run_ = false;  // ev_run is interposed, so entering and leaving are known
   int depth_ = 0;
+  /// Found by its loop; if not (too many loops), nothing of the host is touched.
+  bool listed_ = false;
+  bool detached_ = false;  // waits for the last Measure to end
+  int measures_ = 0;
   bool hooked_ = false;
   bool ran_before_ = false;  // registered descriptors before we saw epoll_ctl
   int learned_epoll_fd_ = -1;

@@ -203,7 +203,11 @@ LOOPSCOPE_INTERPOSED int epoll_ctl(int epfd, int operation, int fd,
   const int returned = real().epoll_ctl(epfd, operation, fd, event);
   if (returned == 0) {
     if (auto* process = loopscope::recording::ProcessRecorder::existing()) {
-      process->register_fd(fd, operation == EPOLL_CTL_DEL ? -1 : epfd, events);
+      if (operation == EPOLL_CTL_DEL) {
+        process->unregister_fd(fd, epfd);
+      } else {
+        process->register_fd(fd, epfd, events);
+      }
     }
   }
   return returned;

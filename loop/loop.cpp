@@ -78,7 +78,7 @@ Loop::Loop(const LoopOptions& options) : core_(std::make_unique<detail::LoopCore
 }
 
 Loop::~Loop() {
-  core_->instrument->detach(false);
+  core_->instrument->detach();
   ev_loop_destroy(core_->loop);
 }
 

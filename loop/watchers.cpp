@@ -2,6 +2,7 @@
 //
 // The watchers of loopscope::Loop. One Core<> per watcher object holds libev's struct, which must
 // not move; the public object only holds a pointer to it.
+#include <cxxabi.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -180,6 +181,8 @@ struct Core final : WatcherCore {
       core->record_lag(measure.start_ns());
       try {
         core->call(events);
+      } catch (abi::__forced_unwind&) {
+        throw;  // pthread_exit or cancellation: not ours to stop
       } catch (...) {
         core->loop.caught();
       }

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "instrumentation/findings/rules.h"
@@ -133,8 +134,10 @@ std::vector<std::string> unique_loop_names(const std::vector<LoopSnapshot>& loop
   std::vector<std::size_t> order(loops.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return std::pair(loops[a].id, loops[a].generation) <
-           std::pair(loops[b].id, loops[b].generation);
+    // The living first: a loop that is made again under the name of one that ended takes over its
+    // label.
+    return std::tuple(loops[a].ended, loops[a].id, loops[a].generation) <
+           std::tuple(loops[b].ended, loops[b].id, loops[b].generation);
   });
   std::vector<std::string> names(loops.size());
   std::map<std::string, unsigned> seen;

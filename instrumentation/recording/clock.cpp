@@ -106,6 +106,15 @@ std::uint64_t Clock::renew() noexcept {
           ticks - anchor_ticks_ < valid_ticks_ ? ticks - anchor_ticks_ : valid_ticks_;
       floor = anchor_ns_ + ((used * ns_per_tick_) >> 32);
     }
+    if (reference_ != 0 && !same_rate(rate, reference_)) {
+      // The two clocks parted: what the anchor says is worthless, begin anew with a warm-up.
+      reference_ = 0;
+      valid_ticks_ = 0;
+      sync_ticks_ = ticks;
+      sync_ns_ = ns;
+      return last_slow_ns_ = floor > ns && floor - ns < kRenewal ? floor : ns;
+    }
+    reference_ = rate;
     anchor_ticks_ = ticks;
     anchor_ns_ = ns;
     if (floor > ns) {

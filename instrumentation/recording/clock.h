@@ -26,6 +26,14 @@ ClockKind choose_clock() noexcept;
 std::uint64_t monotonic_ns() noexcept;
 std::uint64_t realtime_ns() noexcept;
 
+/// Whether two rates of one TSC (32.32 ns a tick) can both be right: 10 ms are enough to measure it
+/// to some ppm, NTP slews by at most 500. They differ by more when CLOCK_MONOTONIC stood still
+/// while the TSC went on (suspend, a paused guest), or when the machine moved to another host.
+constexpr bool same_rate(std::uint64_t a, std::uint64_t b) noexcept {
+  const std::uint64_t difference = a > b ? a - b : b - a;
+  return difference < b / 512;
+}
+
 class Clock {
  public:
   explicit Clock(ClockKind kind) noexcept;
@@ -52,6 +60,7 @@ class Clock {
   std::uint64_t anchor_ns_ = 0;
   std::uint64_t ns_per_tick_ = 0;  // 32.32 fixed point
   std::uint64_t valid_ticks_ = 0;  // 0: no usable anchor, every call goes to renew()
+  std::uint64_t reference_ = 0;    // the rate measured last; 0: none
   std::uint64_t sync_ticks_ = 0;   // the pair the next rate is measured from
   std::uint64_t sync_ns_ = 0;
   std::uint64_t last_slow_ns_ = 0;

@@ -220,6 +220,8 @@ void LoopRecorder::move_to_child() noexcept {
   poll_start_ = 0;
   dispatch_end_ = 0;
   running_ = 0;
+  excluded_ns_ = 0;
+  ++stamp_;
   thread_id_ = 0;
   callbacks_ = 0;
   top_watcher_ = 0;
@@ -248,6 +250,10 @@ void LoopRecorder::pause(bool paused) noexcept {
   turn_start_ = 0;
   poll_start_ = 0;
   dispatch_end_ = 0;
+  running_ = 0;
+  excluded_ns_ = 0;
+  ++stamp_;
+  block_->hot.running_watcher.store(0);
   open_section();
   block_->hot.current_turn.store(static_cast<std::uint16_t>(block_->hot.turns.load()));
   block_->hot.phase.store(Phase::kOutside);

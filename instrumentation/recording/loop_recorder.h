@@ -79,7 +79,7 @@ class LoopRecorder {
     std::uint64_t start_ns;
     std::uint64_t excluded_ns;
     WatcherRef outer;
-    std::uint32_t generation;
+    std::uint32_t stamp;
   };
   CallbackFrame callback_begin(WatcherRef watcher, bool exact_start) noexcept;
   void callback_end(const CallbackFrame& frame, WatcherRef watcher) noexcept;
@@ -170,6 +170,7 @@ class LoopRecorder {
   WatcherRef top_watcher_ = 0;
   WatcherRef running_ = 0;
   std::uint32_t callbacks_ = 0;  // named callbacks that ran in this turn
+  std::uint32_t stamp_ = 1;      // frames from before a fork or a pause are void
   std::uint32_t watcher_count_ = 0;
   std::uint64_t stall_threshold_ns_ = 0;
   LoopBlock* made_block_ = nullptr;  // what block_ is while not paused
@@ -268,7 +269,7 @@ inline LoopRecorder::CallbackFrame LoopRecorder::callback_begin(WatcherRef watch
   if (block_ == nullptr) [[unlikely]]
     return {0, 0, 0, 0};
   const std::uint64_t start = exact_start ? clock_.now() : mark_;
-  const CallbackFrame frame{start, excluded_ns_, running_, generation_};
+  const CallbackFrame frame{start, excluded_ns_, running_, stamp_};
   excluded_ns_ = 0;
   running_ = watcher;
   block_->hot.watcher_since_ns.store(start);
@@ -278,7 +279,7 @@ inline LoopRecorder::CallbackFrame LoopRecorder::callback_begin(WatcherRef watch
 
 inline void LoopRecorder::callback_end(const CallbackFrame& frame, WatcherRef watcher) noexcept {
   // A callback that began in the parent, or while recording was off, has no usable start.
-  if (settle_fork() || block_ == nullptr || frame.generation != generation_) [[unlikely]]
+  if (settle_fork() || block_ == nullptr || frame.stamp != stamp_) [[unlikely]]
     return;
   const std::uint64_t now = clock_.now();
   const std::uint64_t total = now - frame.start_ns;

@@ -73,7 +73,6 @@ void ProcessRecorder::register_fd(int fd, int epoll_fd, std::uint32_t events) no
   const std::uint64_t bit = 1ull << (chunk % 64);
   Cell<std::uint64_t>& chunks = region_.header()->fd_chunks[chunk / 64];
   if ((chunks.load_acquire() & bit) == 0) {
-    if (epoll_fd < 0) return;
     const int saved = errno;
     const std::uint64_t size = kFdsPerChunk * sizeof(FdSlot);
     const bool reserved = reserve(region_, region_.header()->fds_offset + chunk * size, size);
@@ -87,9 +86,23 @@ void ProcessRecorder::register_fd(int fd, int epoll_fd, std::uint32_t events) no
   slot.registered_epoll_fd.store(epoll_fd + 1);
 }
 
+void ProcessRecorder::unregister_fd(int fd, int epoll_fd) noexcept {
+  settle_fork();
+  if (!active() || fd < 0) return;
+  const auto number = static_cast<std::uint32_t>(fd);
+  if (number >= region_.header()->fd_slots) return;
+  const std::uint32_t chunk = number / kFdsPerChunk;
+  if ((region_.header()->fd_chunks[chunk / 64].load_acquire() >> (chunk % 64) & 1) == 0) return;
+  FdSlot& slot = region_.fds()[number];
+  if (slot.registered_epoll_fd.load() != epoll_fd + 1) return;
+  slot.generation.add(1);
+  slot.registered_events.store(0);
+  slot.registered_epoll_fd.store(0);
+}
+
 void ProcessRecorder::ended(int status, bool status_known) noexcept {
   // A forked child that recorded nothing gets no recording just for its end.
-  if (!active() || sentinel_.value() != generation_) return;
+  if (!active() || !settled()) return;
   Header& header = *region_.header();
   header.exit_status.store(status);
   header.exit_status_known.store(status_known ? 1 : 0);

@@ -33,8 +33,14 @@ class ProcessRecorder {
 
   void drop(DropKind kind) noexcept;
 
-  /// Notes that `fd` was put into (or, with epoll_fd -1, taken out of) an epoll set.
+  /// Notes that `fd` was put into an epoll set, or taken out. A descriptor in several sets is kept
+  /// for the one it was put into last.
   void register_fd(int fd, int epoll_fd, std::uint32_t events) noexcept;
+  void unregister_fd(int fd, int epoll_fd) noexcept;
+
+  /// Whether this process has a recording of its own: false in a forked child that has not recorded
+  /// yet.
+  bool settled() const noexcept { return sentinel_.value() == generation_; }
 
   /// At a normal end of the process.
   void ended(int status, bool status_known) noexcept;

@@ -65,6 +65,7 @@ Result<Reader> Reader::open(const std::string& path) {
 Result<Reader> Reader::attach(const void* base, std::uint64_t size, const std::string& path,
                               const std::string& error) {
   Reader reader(bytes_of_memory(base, size), path, error);
+  reader.own_process_ = true;
   if (auto checked = reader.check_header(); !checked) return checked.error();
   return reader;
 }
@@ -97,6 +98,8 @@ Result<void> Reader::check_header() {
 }
 
 bool Reader::alive() const {
+  // Ourselves, whatever /proc says: there may be none in a chroot.
+  if (own_process_ && header_.pid == getpid()) return true;
   static const std::string this_boot = boot_id();
   if (text(header_.boot_id, sizeof header_.boot_id) != this_boot) return false;
   const std::uint64_t ticks = read_start_ticks(header_.pid);

@@ -72,6 +72,7 @@ class Reader {
   std::unique_ptr<Bytes> bytes_;
   std::string path_;
   std::string error_;
+  bool own_process_ = false;
   Header header_{};
 };
 

@@ -194,7 +194,7 @@ bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept 
       }
       region.error[0] = '\0';
       base = map_file(region, path, bytes, kFirstPart);
-      if (base == nullptr && errno != ENOMEM) break;
+      if (base == nullptr && errno != ENOMEM && errno != EAGAIN) break;
     }
   }
 

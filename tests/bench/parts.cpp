@@ -12,8 +12,8 @@
 
 #include "instrumentation/metrics/collector.h"
 #include "instrumentation/recording/histogram.h"
-#include "instrumentation/recording/reader.h"
 #include "instrumentation/recording/loop_recorder.h"
+#include "instrumentation/recording/reader.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "instrumentation/snapshot/json.h"
 #include "tests/bench/support.h"

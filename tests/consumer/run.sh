@@ -44,11 +44,12 @@ check_hello() {
   stdbuf -oL "$binary" >"$work/hello.out" 2>&1 </dev/null &
   local pid=$!
   for _ in $(seq 100); do
-    url=$(grep -oE 'http://[0-9.]+:[0-9]+' "$work/hello.out" | head -1) && [ -n "$url" ] && break
+    url=$(grep -oE 'http://[0-9.]+:[0-9]+' "$work/hello.out" | head -1) || true
+    if [ -n "$url" ]; then break; fi
     sleep 0.05
   done
   local body=""
-  [ -n "$url" ] && body=$(curl -s --max-time 5 "$url/metrics")
+  if [ -n "$url" ]; then body=$(curl -s --max-time 5 "$url/metrics") || true; fi
   kill "$pid" 2>/dev/null
   wait "$pid" 2>/dev/null || true
   [ -n "$url" ] || fail "$binary printed no URL: $(cat "$work/hello.out")"

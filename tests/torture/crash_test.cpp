@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ struct Truth {
 };
 
 [[noreturn]] void victim(Truth& truth) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // whatever becomes of the test
   Loop loop("victim");
   int ends[2];
   if (pipe(ends) != 0) _exit(1);
@@ -58,7 +60,10 @@ TEST(Crash, Kill9AtRandomMoments) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) victim(*truth);
-    while (!truth->ready) std::this_thread::yield();
+    while (!truth->ready) {
+      ASSERT_EQ(waitpid(child, nullptr, WNOHANG), 0) << "the victim died by itself";
+      std::this_thread::yield();
+    }
     usleep(random() % 3000);
     kill(child, SIGKILL);
     int status = 0;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,8 +14,8 @@
 #include <chrono>
 #include <thread>
 
-#include "instrumentation/recording/reader.h"
 #include "instrumentation/recording/loop_recorder.h"
+#include "instrumentation/recording/reader.h"
 
 namespace loopscope::recording {
 namespace {
@@ -75,9 +76,12 @@ void check(Reader& reader, std::uint32_t id, TurnCursors& cursors, std::uint64_t
     const std::uint64_t skew = loop->skew_turns + 1;
     const std::uint64_t least = n > skew ? n - skew : 0;
     ASSERT_GE(loop->ready_events, ready_sum(least));
-    ASSERT_LE(loop->ready_events, ready_sum(n + skew)) << n << " skew " << skew << " pw " << loop->poll_wait.count;
+    ASSERT_LE(loop->ready_events, ready_sum(n + skew))
+        << n << " skew " << skew << " pw " << loop->poll_wait.count;
     ASSERT_GE(loop->timeouts, timeouts(least));
-    ASSERT_LE(loop->timeouts, timeouts(n + skew)) << n << " skew " << skew << " open " << (loop->current_ready ? 1 : 0) << " poll_wait " << loop->poll_wait.count << " busy " << loop->busy.count;
+    ASSERT_LE(loop->timeouts, timeouts(n + skew))
+        << n << " skew " << skew << " open " << (loop->current_ready ? 1 : 0) << " poll_wait "
+        << loop->poll_wait.count << " busy " << loop->busy.count;
     ASSERT_GE(loop->poll_wait.count, least);
     ASSERT_LE(loop->poll_wait.count, n + skew);
   }
@@ -171,6 +175,7 @@ TEST(WriterReader, InTwoProcesses) {
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // whatever becomes of the test
     LoopRecorder recorder({.name = "other process", .ring_turns = 4096});
     const WatcherRef watcher = recorder.watcher("callback", 8, WatcherKind::kIo);
     snprintf(shared->path, sizeof shared->path, "%s", ProcessRecorder::instance().region().path);

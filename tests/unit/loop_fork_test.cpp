@@ -4,6 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <filesystem>
+
 #include "loop_test_support.h"
 
 namespace loopscope {
@@ -79,11 +82,20 @@ TEST(ForkedLoop, AChildThatDoesNotUseTheLoopRecordsNothing) {
   Loop loop("unused");
   loop.poll();
   const std::string parents = recording_path();
+  ASSERT_FALSE(parents.empty());
+  std::fflush(nullptr);
   const pid_t child = fork();
-  if (child == 0)
-    _exit(recording_path() == parents ? kNotFlagged
-                                      : kFlagged);  // still the parent's: none was made
+  if (child == 0) {
+    if (!recording_path().empty()) _exit(kFailed);
+    std::exit(kNotFlagged);  // with its handlers, one of which is ours
+  }
   EXPECT_EQ(wait_for(child), kNotFlagged);
+  for (const auto& file :
+       std::filesystem::directory_iterator(std::filesystem::path(parents).parent_path())) {
+    EXPECT_NE(file.path().filename().string().rfind(std::to_string(child) + "-", 0), 0u)
+        << file.path();
+  }
+  EXPECT_EQ(recording_path(), parents);
 }
 
 TEST(ForkedLoop, ForkWatcherRunsInTheChild) {

@@ -140,6 +140,48 @@ TEST_F(Instrument, ACallbackMayUnnameAndStopItsWatcher) {
   EXPECT_EQ(watcher(recorded("self"), "tick").callback.count, 1u);
 }
 
+// A watcher is plain memory to libev: copied, moved to another loop, used after its loop is gone.
+TEST_F(Instrument, ANamedWatcherThatWandersKeepsItsCallback) {
+  InstrumentedLoop& scope = instrument(loop_, {.name = "wandering"});
+  scope.name(&timer_, "tick");
+  ev_timer_stop(loop_, &timer_);
+  ev_timer copy = timer_;
+  ev_timer_set(&copy, 0.001, 0.);
+  ev_timer_start(loop_, &copy);
+  ev_run(loop_, EVRUN_ONCE);
+  EXPECT_EQ(calls_, 1) << "a copy";
+
+  struct ev_loop* other = ev_loop_new(0);
+  ev_timer_set(&timer_, 0.001, 0.);
+  ev_timer_start(other, &timer_);
+  ev_run(other, EVRUN_ONCE);
+  EXPECT_EQ(calls_, 2) << "on a loop that is not recorded";
+  instrument(other, {.name = "other"});
+  ev_timer_start(other, &timer_);
+  ev_run(other, EVRUN_ONCE);
+  EXPECT_EQ(calls_, 3) << "on another recorded loop";
+  ev_loop_destroy(other);
+
+  scope.release();
+  ev_timer_start(loop_, &timer_);
+  ev_run(loop_, EVRUN_ONCE);
+  EXPECT_EQ(calls_, 4) << "after release()";
+}
+
+TEST_F(Instrument, ReleasedInANamedCallback) {
+  static InstrumentedLoop* scope;
+  scope = &instrument(loop_, {.name = "released inside"});
+  ev_set_cb(&timer_, [](struct ev_loop*, ev_timer* timer, int) {
+    if (++*static_cast<int*>(timer->data) == 2) scope->release();
+  });
+  scope->name(&timer_, "tick");
+  for (int i = 0; i < 4; ++i) ev_run(loop_, EVRUN_ONCE);
+  EXPECT_EQ(calls_, 4);
+  const auto record = recorded("released inside");
+  EXPECT_TRUE(record.ended);
+  EXPECT_EQ(record.iterations, 2u);
+}
+
 TEST_F(Instrument, HooksSetBeforeKeepWorking) {
   ev_set_loop_release_cb(loop_, host_release, host_acquire);
   ev_set_invoke_pending_cb(loop_, host_invoke);

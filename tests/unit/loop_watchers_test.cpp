@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -299,6 +300,25 @@ TEST(Loop, AnExceptionEndsTheRunAndTheLoopStaysUsable) {
   EXPECT_EQ(others, 1);
   EXPECT_EQ(watcher(recorded("throws"), "thrower").callback.count, 1u)
       << "its time is recorded all the same";
+}
+
+// The C library unwinds a thread that ends with an exception of its own, which must not be caught.
+TEST(Loop, AThreadMayEndInACallback) {
+  pthread_t thread{};
+  ASSERT_EQ(pthread_create(
+                &thread, nullptr,
+                [](void*) -> void* {
+                  auto* loop = new Loop(
+                      "thread exit");  // its thread is gone, so is nobody left to destroy it
+                  auto* timer = new Timer(*loop, "exit", 1ms, 0s, [] { pthread_exit(nullptr); });
+                  loop->run();
+                  return timer;
+                },
+                nullptr),
+            0);
+  void* result = &thread;
+  ASSERT_EQ(pthread_join(thread, &result), 0);
+  EXPECT_EQ(result, nullptr);
 }
 
 TEST(Loop, ExceptionsPassThroughNestedRuns) {

@@ -38,6 +38,16 @@ TEST_P(ClockOf, NeverRunsBackwardsAndStaysWithTheKernel) {
   EXPECT_LT(worst_behind, 50'000u);
 }
 
+// After a suspend the TSC has gone on and CLOCK_MONOTONIC has not: the rate measured across it is
+// nonsense.
+TEST(Clock, ARateAcrossASuspendIsNotBelieved) {
+  const std::uint64_t rate = (1ull << 32) / 3;  // a TSC of 3 GHz
+  EXPECT_TRUE(same_rate(rate, rate));
+  EXPECT_TRUE(same_rate(rate + rate / 2000, rate)) << "NTP may slew by 500 ppm";
+  EXPECT_FALSE(same_rate(rate / 12'000, rate)) << "0.3 s of an hour";
+  EXPECT_FALSE(same_rate(rate + rate / 100, rate)) << "another host";
+}
+
 TEST(Clock, EnvironmentForbidsTheTsc) {
   setenv("LOOPSCOPE_CLOCK", "monotonic", 1);
   EXPECT_EQ(choose_clock(), ClockKind::kMonotonic);

@@ -291,6 +291,22 @@ TEST(Recorder, PausedTurnsAreNotRecorded) {
   EXPECT_EQ(loop.ready_events, 2u);
 }
 
+TEST(Recorder, PausedInsideACallbackForgetsIt) {
+  LoopRecorder recorder({.name = "paused inside"});
+  const WatcherRef toggle = recorder.watcher("toggle", 6, WatcherKind::kIo);
+  recorder.enter();
+  turn(recorder, events(1));
+  const auto frame = recorder.callback_begin(toggle, true);
+  recorder.pause(true);
+  recorder.callback_end(frame, toggle);
+  recorder.pause(false);
+  turn(recorder, events(1));
+  const auto taken = snapshot();
+  EXPECT_EQ(find(taken, "paused inside").running_watcher, 0u);
+  EXPECT_EQ(find(find(taken, "paused inside"), "toggle").callback.count, 0u);
+  recorder.leave();
+}
+
 TEST(Recorder, KeepsTheNewestTurnsAndSaysHowManyAreLost) {
   LoopRecorder recorder({.name = "ring", .ring_turns = 16});
   TurnCursors cursors;
@@ -389,13 +405,14 @@ TEST(Recorder, RegisteredDescriptors) {
   process.register_fd(60, 50, 1);
   process.register_fd(5000, 50, 1);
   process.register_fd(61, 50, 1);
-  process.register_fd(61, -1, 0);
+  process.unregister_fd(61, 50);
+  process.unregister_fd(60, 51);  // taken out of another set
   const auto taken = snapshot();
   EXPECT_THAT(taken.registered, testing::Contains(std::pair(60, 50)));
   EXPECT_THAT(taken.registered, testing::Contains(std::pair(5000, 50)));
   EXPECT_THAT(taken.registered, testing::Not(testing::Contains(std::pair(61, 50))));
-  process.register_fd(60, -1, 0);
-  process.register_fd(5000, -1, 0);
+  process.unregister_fd(60, 50);
+  process.unregister_fd(5000, 50);
 }
 
 // What a forked child does: counted in the child's own recording, none of it in the parent's.

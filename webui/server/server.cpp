@@ -58,6 +58,7 @@ constexpr std::size_t kMaxRequestBytes = 32 * 1024;  // CivetWeb's buffer: beyon
 constexpr std::size_t kMaxUriBytes = 4 * 1024;
 constexpr std::size_t kMaxHeaderBytes = 16 * 1024;
 constexpr std::size_t kMaxDrainedBytes = 64 * 1024;
+constexpr std::chrono::seconds kMaxDrainTime{2};
 constexpr unsigned kMostStreams = 1024;
 constexpr std::size_t kDefaultRecent = 256;
 
@@ -420,13 +421,14 @@ bool Server::Impl::admitted(const Request& request) {
   for (int i = 0; i < info.num_headers; ++i) {
     headers += std::strlen(info.http_headers[i].name) + std::strlen(info.http_headers[i].value) + 4;
   }
-  // Without this a client that still sends would be reset before it can read the answer.
-  std::size_t drained = 0;
-  std::array<char, 4096> buffer{};
-  while (drained < kMaxDrainedBytes) {
-    const int got = mg_read(request.connection, buffer.data(), buffer.size());
-    if (got <= 0) break;
-    drained += static_cast<std::size_t>(got);
+  // Without this a client that still sends would be reset before it can read the answer. Byte by
+  // byte, because mg_read waits for all it is asked for and begins its timeout anew with each byte:
+  // a body that trickles in is given up at the deadline.
+  const auto deadline = std::chrono::steady_clock::now() + kMaxDrainTime;
+  char byte = 0;
+  for (std::size_t drained = 0; drained < kMaxDrainedBytes; ++drained) {
+    if (mg_read(request.connection, &byte, 1) <= 0 || std::chrono::steady_clock::now() > deadline)
+      break;
   }
 
   if (uri > kMaxUriBytes) {

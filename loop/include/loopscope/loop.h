@@ -68,11 +68,12 @@ class LOOPSCOPE_EXPORT InstrumentedLoop {
  public:
   /// Gives a watcher of this loop a name, so that its callbacks are timed; several watchers may
   /// share one. The watcher keeps its `data`; its `cb` is replaced by one that calls the old one,
-  /// so use ev_set_cb before, not after. Call name() again after ev_init/ev_set_cb. For timers and
-  /// periodics the lag is derived from the watcher's own due time: exact, but for a repeating timer
-  /// that has fallen behind by whole periods, where libev keeps no due time, it is a lower bound.
-  /// If the watcher's memory is freed or reused while the loop lives, no call is needed: stale
-  /// names are harmless.
+  /// so use ev_set_cb before, not after, and call name() again after ev_init/ev_set_cb. For timers
+  /// and periodics the lag is derived from the watcher's own due time: exact, but for a repeating
+  /// timer that has fallen behind by whole periods, where libev keeps no due time, it is a lower
+  /// bound. No call is needed when the watcher is freed, copied, moved or started on another loop:
+  /// a copy, or the same watcher elsewhere, calls its callback as before, but is not timed until it
+  /// is named there.
   void name(ev_io* watcher, std::string_view name);
   void name(ev_timer* watcher, std::string_view name);
   void name(ev_periodic* watcher, std::string_view name);
@@ -88,9 +89,9 @@ class LOOPSCOPE_EXPORT InstrumentedLoop {
   /// Puts the watcher's own callback back.
   void unname(void* watcher);
 
-  /// Stops recording this loop, restores the host's hooks and the callbacks of all watchers that
-  /// are still named (they must be alive: unname() those that are not). The object is gone
-  /// afterwards.
+  /// Stops recording this loop and restores the host's hooks. Allowed in a callback of the loop.
+  /// Watchers are not touched: those that are named still call their callbacks, by one more jump.
+  /// The object is gone afterwards.
   void release();
 
   /// Recording off and on again, from the loop's thread. While off a turn costs the two calls of an
