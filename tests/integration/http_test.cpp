@@ -376,6 +376,24 @@ TEST_F(HttpTest, AClientThatSendsByteByByteIsEnded) {
   EXPECT_EQ(error_of(reply)["code"], "timeout");
 }
 
+// The body of a request that is refused is read first; that must not last as long as its sender
+// likes.
+TEST_F(HttpTest, ABodyThatTricklesInIsGivenUp) {
+  start();
+  Connection slow(port());
+  const auto began = Clock::now();
+  ASSERT_TRUE(
+      slow.send("POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"));
+  std::string answer;
+  while (!slow.closed() && Clock::now() - began < 20s) {
+    if (!slow.send("x")) break;
+    answer += slow.receive(300ms);
+    if (!answer.empty()) break;
+  }
+  EXPECT_LT(Clock::now() - began, 10s);
+  EXPECT_EQ(parse_reply(answer).status, 405);
+}
+
 TEST_F(HttpTest, SilentConnectionsDoNotTakeEveryThreadForLong) {
   ServerOptions options;
   options.timeout = 500ms;
