@@ -65,8 +65,9 @@ void ProcessRecorder::drop(DropKind kind) noexcept {
 }
 
 void ProcessRecorder::register_fd(int fd, int epoll_fd, std::uint32_t events) noexcept {
-  settle_fork();
-  if (!active() || fd < 0) return;
+  // A forked child that uses some epoll set of its own gets no recording for that; one that goes on
+  // with a recorded loop has settled before it registers anything.
+  if (!active() || !settled() || fd < 0) return;
   const auto number = static_cast<std::uint32_t>(fd);
   if (number >= region_.header()->fd_slots) return drop(DropKind::kFds);
   const std::uint32_t chunk = number / kFdsPerChunk;
@@ -87,8 +88,7 @@ void ProcessRecorder::register_fd(int fd, int epoll_fd, std::uint32_t events) no
 }
 
 void ProcessRecorder::unregister_fd(int fd, int epoll_fd) noexcept {
-  settle_fork();
-  if (!active() || fd < 0) return;
+  if (!active() || !settled() || fd < 0) return;
   const auto number = static_cast<std::uint32_t>(fd);
   if (number >= region_.header()->fd_slots) return;
   const std::uint32_t chunk = number / kFdsPerChunk;

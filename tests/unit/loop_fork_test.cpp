@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // fork, with and without telling libev. The children say what they saw by their exit status.
+#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,6 +87,10 @@ TEST(ForkedLoop, AChildThatDoesNotUseTheLoopRecordsNothing) {
   std::fflush(nullptr);
   const pid_t child = fork();
   if (child == 0) {
+    const int own = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event {};
+    int ends[2];
+    if (pipe(ends) != 0 || epoll_ctl(own, EPOLL_CTL_ADD, ends[0], &event) != 0) _exit(kFailed);
     if (!recording_path().empty()) _exit(kFailed);
     std::exit(kNotFlagged);  // with its handlers, one of which is ours
   }
