@@ -304,13 +304,15 @@ TEST(Loop, AnExceptionEndsTheRunAndTheLoopStaysUsable) {
 
 // The C library unwinds a thread that ends with an exception of its own, which must not be caught.
 TEST(Loop, AThreadMayEndInACallback) {
+  // Left standing: libev's ev_run was left in the middle.
+  static Loop* loop;
+  static Timer* timer;
   pthread_t thread{};
   ASSERT_EQ(pthread_create(
                 &thread, nullptr,
                 [](void*) -> void* {
-                  auto* loop = new Loop(
-                      "thread exit");  // its thread is gone, so is nobody left to destroy it
-                  auto* timer = new Timer(*loop, "exit", 1ms, 0s, [] { pthread_exit(nullptr); });
+                  loop = new Loop("thread exit");
+                  timer = new Timer(*loop, "exit", 1ms, 0s, [] { pthread_exit(nullptr); });
                   loop->run();
                   return timer;
                 },
