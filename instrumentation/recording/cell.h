@@ -17,13 +17,22 @@ struct Cell {
 
   T raw;
 
-  T load() const noexcept { return __atomic_load_n(&raw, __ATOMIC_RELAXED); }
-  T load_acquire() const noexcept { return __atomic_load_n(&raw, __ATOMIC_ACQUIRE); }
-  void store(T value) noexcept { __atomic_store_n(&raw, value, __ATOMIC_RELAXED); }
-  void store_release(T value) noexcept { __atomic_store_n(&raw, value, __ATOMIC_RELEASE); }
+  // The generic forms of the built-ins: Clang takes the _n forms for integers only, and T may be an
+  // enum.
+  T load() const noexcept { return load(__ATOMIC_RELAXED); }
+  T load_acquire() const noexcept { return load(__ATOMIC_ACQUIRE); }
+  void store(T value) noexcept { __atomic_store(&raw, &value, __ATOMIC_RELAXED); }
+  void store_release(T value) noexcept { __atomic_store(&raw, &value, __ATOMIC_RELEASE); }
 
   /// Single writer only: a load and a store, not an atomic read-modify-write.
   void add(T amount) noexcept { store(static_cast<T>(load() + amount)); }
+
+ private:
+  T load(int order) const noexcept {
+    T value;
+    __atomic_load(const_cast<T*>(&raw), &value, order);
+    return value;
+  }
 };
 
 static_assert(sizeof(Cell<unsigned long long>) == 8);
