@@ -90,7 +90,7 @@ bool copy_loop(const Bytes& bytes, std::uint64_t block, LoopCopy& copy, std::uin
   skew_turns = later.turns.load() - copy.hot.turns.load() + 2;
   // A writer that is still at it may have counted the turn in progress meanwhile: rather leave it
   // out than count it twice.
-  if (std::memcmp(&later, &copy.hot, sizeof later) != 0) close_turn(copy.hot);
+  if (later.sequence.load() != copy.hot.sequence.load()) close_turn(copy.hot);
   return true;
 }
 

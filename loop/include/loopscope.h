@@ -25,6 +25,8 @@ extern "C" {
 
 struct ev_loop;
 
+/* NOLINTBEGIN(readability-identifier-naming): C has C's names */
+
 typedef struct loopscope_loop loopscope_loop;
 typedef struct loopscope_inspector loopscope_inspector;
 
@@ -47,6 +49,7 @@ enum loopscope_kind {
   LOOPSCOPE_FORK,
   LOOPSCOPE_ASYNC
 };
+/* NOLINTEND(readability-identifier-naming) */
 
 /* Starts recording `loop`. `name` may be NULL ("loop-N"), `options` too. Never fails for want of a
  * file (recording then stays in memory); NULL only if `loop` is NULL or memory is exhausted. The

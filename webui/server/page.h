@@ -19,8 +19,8 @@ struct EmbeddedFile {
   std::size_t size;
 };
 
-extern const EmbeddedFile kEmbeddedFiles[];
-extern const std::size_t kEmbeddedFileCount;
+extern const EmbeddedFile kEmbeddedFiles[];   // NOLINT(readability-identifier-naming): a constant
+extern const std::size_t kEmbeddedFileCount;  // NOLINT(readability-identifier-naming)
 
 struct PageFile {
   std::string_view name;
