@@ -18,13 +18,10 @@ namespace {
 
 /// PID-STARTTICKS-IMAGE.loopscope
 bool parse_name(const char* name, RecordingFile& file) {
-  int used = 0;
-  int pid = 0;
-  unsigned long long ticks = 0;
+  std::int32_t pid = 0;
+  std::uint64_t ticks = 0;
   unsigned image = 0;
-  if (sscanf(name, "%d-%llu-%u%n", &pid, &ticks, &image, &used) != 3)
-    return false;  // NOLINT(cert-err34-c)
-  if (pid <= 0 || std::strcmp(name + used, kFileSuffix) != 0) return false;
+  if (!parse_recording_name(name, pid, ticks, image)) return false;
   file.pid = pid;
   file.start_ticks = ticks;
   file.image = image;

@@ -206,6 +206,18 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   errno = saved;
 }
 
+void LoopRecorder::forget_progress() noexcept {
+  turn_start_ = 0;
+  poll_start_ = 0;
+  dispatch_end_ = 0;
+  running_ = 0;
+  excluded_ns_ = 0;
+  callbacks_ = 0;
+  top_watcher_ = 0;
+  top_ns_ = 0;
+  ++stamp_;
+}
+
 void LoopRecorder::move_to_child() noexcept {
   const LoopBlock* old = made_block_;
   const bool paused = block_ == nullptr;
@@ -216,16 +228,8 @@ void LoopRecorder::move_to_child() noexcept {
   generation_ = process_.settle_fork();
   clock_ = Clock(process_.clock());
   // The turn and the callback that were in progress at the fork belong to the parent.
-  turn_start_ = 0;
-  poll_start_ = 0;
-  dispatch_end_ = 0;
-  running_ = 0;
-  excluded_ns_ = 0;
-  ++stamp_;
+  forget_progress();
   thread_id_ = 0;
-  callbacks_ = 0;
-  top_watcher_ = 0;
-  top_ns_ = 0;
   if (old == nullptr) return;
 
   LoopSettings settings;
@@ -247,12 +251,7 @@ void LoopRecorder::pause(bool paused) noexcept {
   if (made_block_ == nullptr || paused == (block_ == nullptr)) return;
   block_ = made_block_;
   // A turn that was recorded only in part is not counted.
-  turn_start_ = 0;
-  poll_start_ = 0;
-  dispatch_end_ = 0;
-  running_ = 0;
-  excluded_ns_ = 0;
-  ++stamp_;
+  forget_progress();
   block_->hot.running_watcher.store(0);
   open_section();
   block_->hot.current_turn.store(static_cast<std::uint16_t>(block_->hot.turns.load()));

@@ -130,6 +130,8 @@ class LoopRecorder {
  private:
   void allocate_block(const LoopSettings& settings) noexcept;
   void move_to_child() noexcept;
+  /// The turn and the callbacks in progress will not be counted.
+  void forget_progress() noexcept;
   void finish_turn(std::uint64_t now) noexcept;
   void count_rare(std::int32_t ready) noexcept;
 

@@ -18,6 +18,16 @@ bool recording_path(char* to, std::size_t size, const char* directory, std::int3
   return length > 0 && static_cast<std::size_t>(length) < size;
 }
 
+bool parse_recording_name(const char* name, std::int32_t& pid, std::uint64_t& start_ticks,
+                          unsigned& image) noexcept {
+  int used = 0;
+  unsigned long long ticks = 0;
+  if (sscanf(name, "%d-%llu-%u%n", &pid, &ticks, &image, &used) != 3)
+    return false;  // NOLINT(cert-err34-c)
+  start_ticks = ticks;
+  return pid > 0 && strcmp(name + used, kFileSuffix) == 0;
+}
+
 bool default_directory(char* to, std::size_t size) noexcept {
   int length = 0;
   const char* wish = secure_getenv("LOOPSCOPE_DIR");

@@ -17,6 +17,10 @@ inline constexpr unsigned kMaxImages = 1000;
 bool recording_path(char* to, std::size_t size, const char* directory, std::int32_t pid,
                     std::uint64_t start_ticks, unsigned image) noexcept;
 
+/// The other way round: false if a file of this name (without directory) is not a recording.
+bool parse_recording_name(const char* name, std::int32_t& pid, std::uint64_t& start_ticks,
+                          unsigned& image) noexcept;
+
 /// $LOOPSCOPE_DIR, else $XDG_RUNTIME_DIR/loopscope, else /dev/shm/loopscope-UID. False if it does
 /// not fit. Both variables are ignored in a setuid program (secure_getenv(3)).
 bool default_directory(char* to, std::size_t size) noexcept;

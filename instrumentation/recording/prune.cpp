@@ -24,14 +24,10 @@ void prune_directory(const char* directory, std::size_t keep) noexcept {
     char oldest[256] = "";
     timespec oldest_changed{};
     while (const dirent* entry = readdir(handle)) {
-      int pid = 0;
-      unsigned long long ticks = 0;
+      std::int32_t pid = 0;
+      std::uint64_t ticks = 0;
       unsigned image = 0;
-      int used = 0;
-      if (sscanf(entry->d_name, "%d-%llu-%u%n", &pid, &ticks, &image, &used) != 3 || pid <= 0 ||
-          strcmp(entry->d_name + used, kFileSuffix) != 0) {
-        continue;
-      }
+      if (!parse_recording_name(entry->d_name, pid, ticks, image)) continue;
       if (read_start_ticks(pid) == ticks) continue;
       struct stat status {};
       if (fstatat(dirfd(handle), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;

@@ -303,6 +303,7 @@ TEST(Recorder, PausedInsideACallbackForgetsIt) {
   turn(recorder, events(1));
   const auto taken = snapshot();
   EXPECT_EQ(find(taken, "paused inside").running_watcher, 0u);
+  for (const Turn& each : find(taken, "paused inside").recent) EXPECT_EQ(each.watcher, 0u);
   EXPECT_EQ(find(find(taken, "paused inside"), "toggle").callback.count, 0u);
   recorder.leave();
 }
