@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "cli/report.h"
+#include "cli/text_table.h"
 #include "instrumentation/findings/text.h"
+#include "instrumentation/process/descriptors.h"
 #include "instrumentation/process/resources.h"
 
 namespace loopscope::cli {
@@ -24,46 +26,8 @@ using snapshot::ProcessSnapshot;
 constexpr std::size_t kSlowestTurns = 10;
 constexpr std::size_t kLastTurns = 10;
 constexpr std::size_t kWatcherRows = 30;
-
-/// Columns, not bytes: "µs" is two.
-std::size_t columns(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
-}
-
-/// Rows of cells, aligned when printed; the first column to the left, and those named so.
-class Table {
- public:
-  Table(std::string indent, std::vector<std::string> header, std::vector<bool> left)
-      : indent_(std::move(indent)), left_(std::move(left)) {
-    rows_.push_back(std::move(header));
-  }
-  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-  bool empty() const { return rows_.size() == 1; }
-
-  void print(std::ostream& out) const {
-    std::vector<std::size_t> widths(rows_[0].size());
-    for (const auto& row : rows_) {
-      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns(row[i]));
-    }
-    for (const auto& row : rows_) {
-      std::string line = indent_;
-      for (std::size_t i = 0; i < row.size(); ++i) {
-        const std::string padding(widths[i] - columns(row[i]), ' ');
-        if (i != 0) line += "  ";
-        line += left_[i] ? row[i] + padding : padding + row[i];
-      }
-      line.erase(line.find_last_not_of(' ') + 1);
-      out << line << "\n";
-    }
-  }
-
- private:
-  std::string indent_;
-  std::vector<bool> left_;
-  std::vector<std::vector<std::string>> rows_;
-};
+constexpr std::size_t kSiteRows = 10;
+constexpr std::size_t kSiteFrames = 6;
 
 std::string time_text(std::uint64_t realtime_ns, const char* format) {
   const auto seconds = static_cast<std::time_t>(realtime_ns / 1'000'000'000);
@@ -92,11 +56,6 @@ std::string bytes_text(std::uint64_t bytes) {
     std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / (1u << 20));
   }
   return text;
-}
-
-/// "1 turn", "2 turns".
-std::string counted(std::uint64_t count, const std::string& what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
 
 std::string value_text(const Histogram& histogram, double value) {
@@ -136,6 +95,8 @@ std::string state_text(const recording::RecordingSnapshot& recording) {
                                    : "exited";
     case Life::kKilled:
       return "ended without a goodbye (killed or crashed)";
+    case Life::kExecuted:
+      return "became another program (exec)";
   }
   return "unknown";
 }
@@ -286,20 +247,106 @@ void write_loop(std::ostream& out, const LoopSnapshot& loop, const snapshot::Loo
   }
 }
 
-void write_descriptors(std::ostream& out, const snapshot::DescriptorSummary& fds) {
+/// "handle_request  server.c:120", "libssl.so.3+0x1234", "0x7f…" for code that is in no file.
+std::string frame_text(const snapshot::StackFrame& frame) {
+  char number[24];
+  std::snprintf(number, sizeof number, "0x%llx", static_cast<unsigned long long>(frame.offset));
+  const std::string module = printable(frame.module.substr(frame.module.rfind('/') + 1));
+  const std::string place = module.empty() ? number : module + "+" + number;
+  if (frame.function.empty()) return place;
+  std::string text = printable(frame.function);
+  if (frame.file.empty()) return text + "  " + place;
+  text += "  " + printable(frame.file.substr(frame.file.rfind('/') + 1));
+  return frame.line > 0 ? text + ":" + std::to_string(frame.line) : text;
+}
+
+void write_sites(std::ostream& out, const ProcessSnapshot& process, std::uint64_t now_ns) {
+  std::size_t shown = 0;
+  for (const snapshot::OpenSite& site : process.sites) {
+    if (site.live == 0 || shown == kSiteRows) break;  // the most open ones come first
+    if (shown++ == 0) out << "\n  where the open ones were opened\n";
+    out << "    " << site.live << " " << process::descriptor_kind_name(site.kind) << " open ("
+        << site.opened << " opened, at most " << site.peak << " at once";
+    if (site.oldest_ns && now_ns > *site.oldest_ns) {
+      out << ", the oldest for " << duration_text(now_ns - *site.oldest_ns);
+    }
+    out << ")\n";
+    const std::size_t frames = site.stack ? std::min(kSiteFrames, site.stack->size()) : 0;
+    for (std::size_t i = 0; i < frames; ++i) {
+      out << "      " << frame_text((*site.stack)[i]) << "\n";
+    }
+    if (site.stack && site.stack->size() > frames) {
+      out << "      and " << site.stack->size() - frames << " callers more\n";
+    }
+  }
+  const auto open = static_cast<std::size_t>(
+      std::count_if(process.sites.begin(), process.sites.end(),
+                    [](const snapshot::OpenSite& site) { return site.live != 0; }));
+  if (open > shown) out << "    and " << open - shown << " more places: --format json\n";
+}
+
+void write_list(std::ostream& out, const ProcessSnapshot& process, std::uint64_t now_ns) {
+  if (!process.descriptors) return;
+  out << "\n  open descriptors\n";
+  Table table("    ", {"fd", "kind", "age", "idle", "events", "i/o calls", "epoll", "what"},
+              {false, true, false, false, false, false, false, true});
+  const auto age = [now_ns](std::uint64_t then) {
+    return then != 0 && now_ns > then ? duration_text(now_ns - then) : std::string("-");
+  };
+  for (const snapshot::Descriptor& descriptor : *process.descriptors) {
+    const recording::FdRecord& fd = descriptor.record;
+    const bool known = process.fds.ledger && !descriptor.unseen;
+    std::string what = fd.local.empty() ? "" : printable(fd.local);
+    if (!fd.peer.empty()) what += (what.empty() ? "to " : " to ") + printable(fd.peer);
+    if (fd.listening) what += (what.empty() ? "" : ", ") + std::string("listening");
+    if (what.empty()) what = printable(fd.target);
+    if (known && fd.origin == recording::FdOrigin::kInherited) what += "  (inherited)";
+    if (process.fds.ledger && descriptor.unseen) what += "  (not seen opened)";
+    table.row({std::to_string(fd.fd), process::descriptor_kind_name(fd.kind), age(fd.opened_ns),
+               age(fd.activity_ns), known ? std::to_string(fd.events) : "-",
+               known ? std::to_string(fd.io_calls) : "-",
+               fd.registered_epoll_fd >= 0 ? std::to_string(fd.registered_epoll_fd) : "-", what});
+  }
+  table.print(out);
+  if (process.descriptors_left_out != 0) {
+    out << "    and " << process.descriptors_left_out << " more\n";
+  }
+}
+
+void write_descriptors(std::ostream& out, const ProcessSnapshot& process) {
+  const snapshot::DescriptorSummary& fds = process.fds;
   if (!fds.open && fds.by_kind.empty()) return;
+  const recording::RecordingSnapshot& recording = process.recording;
+  const bool running = recording.life == Life::kRunning;
   out << "\ndescriptors  ";
-  if (fds.open) out << *fds.open << " open";
+  if (fds.open) out << *fds.open << (running ? " open" : " open at the end");
   if (fds.limit) out << " of at most " << *fds.limit;
   if (fds.peak) out << ", peak " << *fds.peak;
-  if (fds.opened && fds.closed)
+  if (fds.opened && fds.closed) {
     out << "; " << *fds.opened << " opened, " << *fds.closed << " closed";
+  }
+  if (fds.ledger && fds.ledger->inherited != 0)
+    out << ", " << fds.ledger->inherited << " inherited";
   out << "\n";
   std::string kinds;
   for (const auto& [kind, count] : fds.by_kind) {
     kinds += (kinds.empty() ? "  " : ", ") + printable(kind) + " " + std::to_string(count);
   }
   if (!kinds.empty()) out << kinds << "\n";
+  if (fds.ledger) {
+    if (fds.ledger->unseen != 0) {
+      out << "  " << fds.ledger->unseen << " of the open ones were not seen opened\n";
+    }
+    if (fds.ledger->closed_unseen != 0) {
+      out << "  " << counted(fds.ledger->closed_unseen, "close") << " not seen\n";
+    }
+    if (fds.ledger->bad_closes != 0) {
+      out << "  " << counted(fds.ledger->bad_closes, "close") << " of a number that was not open\n";
+    }
+  }
+  const std::uint64_t now_ns = running ? recording.taken_ns : recording.ended_ns;
+  write_sites(out, process, now_ns);
+  write_list(out, process, now_ns);
 }
 
 void write_findings(std::ostream& out, const std::vector<findings::Finding>& all) {
@@ -399,7 +446,7 @@ void write_report(std::ostream& out, const ProcessSnapshot& process) {
                i < process.loop_facts.size() ? process.loop_facts[i] : snapshot::LoopFacts{},
                running);
   }
-  write_descriptors(out, process.fds);
+  write_descriptors(out, process);
   write_findings(out, process.findings);
 
   std::string dropped;
@@ -416,9 +463,10 @@ void write_list(std::ostream& out, const snapshot::HostSnapshot& host) {
               {false, true, true, true, true});
   for (const ProcessSnapshot& process : host.processes) {
     const recording::RecordingSnapshot& recording = process.recording;
-    const char* state = recording.life == Life::kRunning  ? "running"
-                        : recording.life == Life::kExited ? "exited"
-                                                          : "killed";
+    const char* state = recording.life == Life::kRunning    ? "running"
+                        : recording.life == Life::kExited   ? "exited"
+                        : recording.life == Life::kExecuted ? "exec"
+                                                            : "killed";
     table.row({std::to_string(recording.pid), state, instant_text(recording.started_ns),
                printable(recording.command), printable(recording.path)});
   }

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -120,15 +121,11 @@ DescriptorKind kind_of_inode(int directory, const char* name) {
   }
 }
 
-/// `prefix`: the directory's path, empty for our own process.
-DescriptorKind kind_of_descriptor(int directory, const std::string& prefix, std::int32_t number) {
-  char name[16];
-  *std::to_chars(name, name + sizeof(name) - 1, number).ptr = '\0';
-  char target[64];  // enough to tell; a longer path is cut, which does not matter
-  const ssize_t length = ::readlinkat(directory, name, target, sizeof(target));
-  if (length < 0) return DescriptorKind::kOther;  // closed meanwhile
-  const std::string_view text(target, static_cast<std::size_t>(length));
-  const DescriptorKind kind = kind_of_target(text);
+/// The kind of descriptor `number`, whose link `name` in `directory` reads `target`. `prefix`: the
+/// path of /proc/PID/fd, empty for our own process.
+DescriptorKind kind_of_link(int directory, const std::string& prefix, std::int32_t number,
+                            const char* name, std::string_view target) {
+  const DescriptorKind kind = kind_of_target(target);
   if (kind == DescriptorKind::kSocket) {
     constexpr const char* kAttribute = "system.sockprotoname";
     char protocol[32];
@@ -137,16 +134,25 @@ DescriptorKind kind_of_descriptor(int directory, const std::string& prefix, std:
       size = ::fgetxattr(number, kAttribute, protocol, sizeof(protocol));
     } else {
       char path[64];
-      std::snprintf(path, sizeof(path), "%s/%s", prefix.c_str(), name);
+      std::snprintf(path, sizeof(path), "%s/%d", prefix.c_str(), number);
       size = ::getxattr(path, kAttribute, protocol, sizeof(protocol));
     }
     if (size <= 0) return DescriptorKind::kSocket;
     return kind_of_protocol({protocol, ::strnlen(protocol, static_cast<std::size_t>(size))});
   }
-  if (!text.empty() && text.front() == '/' && kind != DescriptorKind::kMemfd) {
+  if (!target.empty() && target.front() == '/' && kind != DescriptorKind::kMemfd) {
     return kind_of_inode(directory, name);
   }
   return kind;
+}
+
+DescriptorKind kind_of_descriptor(int directory, const std::string& prefix, std::int32_t number) {
+  char name[16];
+  *std::to_chars(name, name + sizeof(name) - 1, number).ptr = '\0';
+  char target[64];  // enough to tell; a longer path is cut, which does not matter
+  const ssize_t length = ::readlinkat(directory, name, target, sizeof(target));
+  if (length < 0) return DescriptorKind::kOther;  // closed meanwhile
+  return kind_of_link(directory, prefix, number, name, {target, static_cast<std::size_t>(length)});
 }
 
 }  // namespace
@@ -206,29 +212,58 @@ bool DescriptorCensus::contains(std::int32_t number) const {
   return std::binary_search(numbers.begin(), numbers.end(), number);
 }
 
-Result<DescriptorCensus> take_census(std::int32_t pid, const CensusOptions& options) {
+static Result<OpenNumbers> list_open_in(std::int32_t pid, Directory& directory) {
   const auto counted = kernel_count(pid);
   if (!counted) return counted.error();
-  DescriptorCensus census;
-  census.open = *counted;
-
-  Directory directory;
+  OpenNumbers open;
+  open.open = *counted;
   auto numbers = list_numbers(pid, directory);
   if (!numbers) {
     // The count is public, the list is not.
-    if (numbers.error().code != Error::Code::kPermission || census.open == 0) {
+    if (numbers.error().code != Error::Code::kPermission || open.open == 0) {
       if (is_zombie(pid)) return process_error(pid, ESRCH);
       return numbers.error();
     }
+    return open;
+  }
+  open.numbers = *std::move(numbers);
+  if (open.open == 0) {
+    if (open.numbers.empty() && is_zombie(pid)) return process_error(pid, ESRCH);
+    open.open = open.numbers.size();
+  }
+  open.listed = true;
+  return open;
+}
+
+Result<OpenNumbers> list_open(std::int32_t pid) {
+  Directory directory;
+  return list_open_in(pid, directory);
+}
+
+std::optional<DescriptorTarget> describe_descriptor(std::int32_t pid, std::int32_t number) {
+  if (number < 0) return std::nullopt;
+  const std::string prefix = fd_directory(pid);
+  const std::string path = prefix + "/" + std::to_string(number);
+  char target[PATH_MAX];
+  const ssize_t length = ::readlink(path.c_str(), target, sizeof(target));
+  if (length < 0) return std::nullopt;
+  const std::string_view text(target, static_cast<std::size_t>(length));
+  return DescriptorTarget{kind_of_link(AT_FDCWD, prefix, number, path.c_str(), text),
+                          std::string(text)};
+}
+
+Result<DescriptorCensus> take_census(std::int32_t pid, const CensusOptions& options) {
+  Directory directory;
+  auto listed = list_open_in(pid, directory);
+  if (!listed) return listed.error();
+  DescriptorCensus census;
+  census.open = listed->open;
+  census.listed = listed->listed;
+  if (!census.listed) {
     census.limit = descriptor_limit(pid);
     return census;
   }
-  census.numbers = *std::move(numbers);
-  if (census.open == 0) {
-    if (census.numbers.empty() && is_zombie(pid)) return process_error(pid, ESRCH);
-    census.open = census.numbers.size();
-  }
-  census.listed = true;
+  census.numbers = std::move(listed->numbers);
 
   const std::string prefix = pid == ::getpid() ? std::string() : fd_directory(pid);
   const std::size_t examined = std::min(census.numbers.size(), options.examine);

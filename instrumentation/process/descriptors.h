@@ -20,40 +20,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "instrumentation/recording/descriptor_kind.h"
 #include "instrumentation/recording/result.h"
 
 namespace loopscope::process {
 
-/// What a descriptor refers to. The names (`descriptor_kind_name`) are part of the JSON and of the
-/// metrics' labels.
-enum class DescriptorKind : std::uint8_t {
-  kTcp,  // MPTCP too
-  kUdp,
-  kUnix,
-  kNetlink,
-  kSocket,  // any other protocol
-  kPipe,    // FIFOs too
-  kEventfd,
-  kTimerfd,
-  kSignalfd,
-  kEpoll,
-  kInotify,
-  kFanotify,
-  kMemfd,
-  kPidfd,
-  kIoUring,
-  kFile,
-  kDirectory,
-  kDevice,
-  kTty,
-  kOther,
-  kCount
-};
-
-inline constexpr std::size_t kDescriptorKinds = static_cast<std::size_t>(DescriptorKind::kCount);
+using recording::DescriptorKind;
+using recording::kDescriptorKinds;
 
 /// "tcp", "udp", "unix", "netlink", "socket", "pipe", "eventfd" …
 const char* descriptor_kind_name(DescriptorKind kind) noexcept;
@@ -92,6 +69,23 @@ struct DescriptorCensus {
 /// more: kNotFound too), kPermission if not even their number is to be had.
 recording::Result<DescriptorCensus> take_census(std::int32_t pid,
                                                 const CensusOptions& options = {});
+
+/// Which are open, rising, without what they are. The listing is not one instant either. Errors as
+/// `take_census`. Cost: 1 µs a descriptor, or less.
+struct OpenNumbers {
+  std::uint64_t open = 0;  // the kernel's count
+  bool listed = false;     // as in DescriptorCensus
+  std::vector<std::int32_t> numbers;
+};
+recording::Result<OpenNumbers> list_open(std::int32_t pid);
+
+/// What one descriptor is now.
+struct DescriptorTarget {
+  DescriptorKind kind = DescriptorKind::kOther;
+  std::string target;  // the link's: "/var/log/x", "socket:[4711]", "pipe:[9309]" …
+};
+/// None if it is not open, or not to be seen. Two or three system calls.
+std::optional<DescriptorTarget> describe_descriptor(std::int32_t pid, std::int32_t number);
 
 /// Only how many are open. Falls back to listing on kernels before 6.2. Errors as `take_census`.
 recording::Result<std::uint64_t> open_descriptors(std::int32_t pid);

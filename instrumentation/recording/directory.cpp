@@ -8,23 +8,23 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <map>
+#include <string_view>
 
 #include "instrumentation/recording/paths.h"
 
 namespace loopscope::recording {
 namespace {
 
-/// PID-STARTTICKS-IMAGE.loopscope
-bool parse_name(const char* name, RecordingFile& file) {
-  std::int32_t pid = 0;
-  std::uint64_t ticks = 0;
-  unsigned image = 0;
-  if (!parse_recording_name(name, pid, ticks, image)) return false;
-  file.pid = pid;
-  file.start_ticks = ticks;
-  file.image = image;
+bool parse_name(const char* text, RecordingFile& file) {
+  RecordingName name;
+  if (!parse_recording_name(text, name)) return false;
+  file.pid = name.pid;
+  file.start_ticks = name.start_ticks;
+  file.image = name.image;
+  file.run_pid = name.run_pid;
   return true;
 }
 
@@ -46,6 +46,33 @@ std::vector<std::string> recording_directories() {
     return found;
   add("/run/user/" + std::to_string(geteuid()) + "/loopscope");
   add("/dev/shm/loopscope-" + std::to_string(geteuid()));
+  if (geteuid() == 0) {
+    for (const std::string& directory : directories_of_users("/dev/shm", 0)) add(directory);
+  }
+  return found;
+}
+
+std::vector<std::string> directories_of_users(const std::string& directory, std::uint32_t not_of) {
+  std::vector<std::string> found;
+  DIR* handle = opendir(directory.c_str());
+  if (handle == nullptr) return found;
+  constexpr std::string_view kPrefix = "loopscope-";
+  while (const dirent* entry = readdir(handle)) {
+    const std::string_view name = entry->d_name;
+    if (!name.starts_with(kPrefix)) continue;
+    const std::string_view number = name.substr(kPrefix.size());
+    std::uint32_t uid = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), uid);
+    struct stat status {};
+    if (error != std::errc() || end != number.data() + number.size() || uid == not_of ||
+        fstatat(dirfd(handle), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISDIR(status.st_mode) || status.st_uid != uid) {
+      continue;
+    }
+    found.push_back(directory + "/" + entry->d_name);
+  }
+  closedir(handle);
+  std::sort(found.begin(), found.end());
   return found;
 }
 
@@ -103,8 +130,8 @@ std::string next_image_path(const std::string& path) {
   RecordingFile file;
   if (!parse_name(path.c_str() + slash + 1, file)) return "";
   char next[4096];
-  if (!recording_path(next, sizeof next, path.substr(0, slash).c_str(), file.pid, file.start_ticks,
-                      file.image + 1)) {
+  if (!recording_path(next, sizeof next, path.substr(0, slash).c_str(),
+                      {file.pid, file.start_ticks, file.image + 1, file.run_pid})) {
     return "";
   }
   return next;

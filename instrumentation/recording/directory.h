@@ -4,7 +4,7 @@
 //
 //   $LOOPSCOPE_DIR, else $XDG_RUNTIME_DIR/loopscope, else /dev/shm/loopscope-UID
 //
-// A file is named PID-STARTTICKS-IMAGE.loopscope, see paths.h.
+// A file is named PID-STARTTICKS-IMAGE[-RUN].loopscope, see paths.h.
 #pragma once
 
 #include <cstddef>
@@ -20,16 +20,22 @@ struct RecordingFile {
   std::string path;
   std::int32_t pid = 0;
   std::uint64_t start_ticks = 0;
-  unsigned image = 0;  // how many exec(3)s of this process came before
-  bool alive = false;  // the process lives and still runs this image
+  unsigned image = 0;        // how many exec(3)s of this process came before
+  std::int32_t run_pid = 0;  // of the `loopscope run` it belongs to; 0: none
+  bool alive = false;        // the process lives and still runs this image
 };
 
 /// The directory new recordings go to, and the first one that is searched.
 std::string recording_directory();
 
 /// Every directory recordings of this user may be in (programs may run with another environment
-/// than ours).
+/// than ours). For root, with those of other users in /dev/shm: a server that root starts drops its
+/// privileges, and what is recorded afterwards is that user's.
 std::vector<std::string> recording_directories();
+
+/// DIRECTORY/loopscope-UID of all users but `not_of`, each owned by the user it is named after:
+/// others could only pretend. Not followed if it is a link.
+std::vector<std::string> directories_of_users(const std::string& directory, std::uint32_t not_of);
 
 /// Recordings in `directory`, the living first, then newest first. Error if the directory exists
 /// but cannot be read.

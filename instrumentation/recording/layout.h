@@ -5,9 +5,11 @@
 //
 //   offset 0            Header          identity, directory of the parts, drop counters
 //   loops_offset        LoopEntry[]     where each loop's block is
-//   fds_offset          FdSlot[]        one per descriptor number, sparse: pages are reserved as
-//   numbers are used heap_offset         blocks          LoopBlock, WatcherBlock; handed out
-//   upwards, never returned
+//   fds_offset          FdSlot[]        one per descriptor number, sparse: reserved as numbers are
+//   used details_offset      FdDetail[]      likewise; the probe only sites_offset        Site[]
+//   where descriptors were opened; reserved from the front modules_offset      Module[]        the
+//   files that the code addresses of sites lie in; likewise heap_offset         blocks LoopBlock,
+//   WatcherBlock; handed out upwards, never returned
 //
 // Every struct has a fixed size and explicit padding; offsets are from the start of the file. All
 // integers are in the writer's byte order (a reader on another architecture sees a wrong magic and
@@ -19,16 +21,19 @@
 #include <cstdint>
 
 #include "instrumentation/recording/cell.h"
+#include "instrumentation/recording/descriptor_kind.h"
 #include "instrumentation/recording/histogram.h"
 
 namespace loopscope::recording {
 
 inline constexpr std::uint64_t kMagic = 0x00504353504f4f4cull;  // "LOOPSCP\0"
 /// Raised with every change of layout or meaning. A reader accepts exactly the versions it knows.
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 
 enum class SourceKind : std::uint32_t { kLibrary = 1, kProbe = 2, kKernel = 3 };
-enum class ProcessState : std::uint32_t { kRunning = 1, kExited = 2 };
+/// kExecuted: the process runs another program now; its recording, if it makes one, is the next
+/// image.
+enum class ProcessState : std::uint32_t { kRunning = 1, kExited = 2, kExecuted = 3 };
 enum class Phase : std::uint32_t { kOutside = 0, kDispatching = 1, kPolling = 2 };
 
 /// How a wait call ended.
@@ -54,7 +59,19 @@ enum class WatcherKind : std::uint32_t {
 
 /// What is dropped when a table is full or memory cannot be had: counted per kind, shown
 /// everywhere.
-enum class DropKind : std::uint32_t { kLoops = 0, kWatchers, kFds, kCount = 8 };
+/// kEvents: ready events whose descriptor could not be told; kSites, kModules: opens that are
+/// recorded without their stack; kWaits: waits that were not measured (in a signal handler that
+/// interrupted the recorder itself).
+enum class DropKind : std::uint32_t {
+  kLoops = 0,
+  kWatchers,
+  kFds,
+  kSites,
+  kModules,
+  kEvents,
+  kWaits,
+  kCount = 8
+};
 
 inline constexpr std::int64_t kTimeoutInfinite = -1;
 inline constexpr std::int64_t kTimeoutUnknown = -2;
@@ -69,9 +86,15 @@ inline constexpr std::size_t kNameBytes = 64;
 inline constexpr std::uint32_t kMaxLoops = 1024;
 inline constexpr std::uint32_t kMaxWatchers = 512;  // names per loop
 inline constexpr std::uint32_t kDefaultRingTurns = 4096;
-/// Descriptor slots are reserved 1024 numbers at a time.
-inline constexpr std::uint32_t kFdsPerChunk = 1024;
-inline constexpr std::uint32_t kFdChunks = 1024;
+/// Descriptor slots are reserved 256 numbers at a time.
+inline constexpr std::uint32_t kFdsPerChunk = 256;
+inline constexpr std::uint32_t kFdChunks = 4096;
+inline constexpr std::uint32_t kMaxSites = 8192;
+inline constexpr std::uint32_t kMaxModules = 1024;
+inline constexpr std::uint32_t kSiteFrames = 16;
+/// Room for counters by kind, more than there are kinds.
+inline constexpr std::size_t kKindSlots = 32;
+static_assert(kDescriptorKinds <= kKindSlots);
 
 struct alignas(64) Header {
   std::uint64_t magic;  // written last at creation: a file without it is not ready
@@ -100,9 +123,18 @@ struct alignas(64) Header {
   std::uint32_t argv_truncated;
   char argv[kArgvBytes];
 
+  /// The `loopscope run` or `check` that this process runs under; 0: none.
+  std::int32_t run_pid;
+  /// The source keeps a ledger: descriptors' births and deaths are recorded, the fd_ counters below
+  /// count. 0 for the library.
+  std::uint32_t has_ledger;
+
   std::uint64_t loops_offset;
   std::uint64_t fds_offset;
   std::uint64_t fd_slots;
+  std::uint64_t details_offset;
+  std::uint64_t sites_offset;
+  std::uint64_t modules_offset;
   std::uint64_t heap_offset;
   Cell<std::uint64_t> heap_used;  // bytes from heap_offset
   Cell<std::uint32_t> loop_count;
@@ -113,6 +145,20 @@ struct alignas(64) Header {
   /// not even to read: on a full file system a read of a hole through the mapping raises SIGBUS
   /// too.
   Cell<std::uint64_t> fd_chunks[kFdChunks / 64];
+
+  // --- the ledger's counters ---
+  Cell<std::uint32_t> site_count;    // in use, published with release
+  Cell<std::uint32_t> module_count;  // likewise
+  Cell<std::int64_t> fd_open;        // by the ledger: inherited + opened - closed
+  Cell<std::int64_t> fd_peak;
+  Cell<std::uint64_t> fd_inherited;  // open when the recording began
+  Cell<std::uint64_t> fd_met;        // not seen opened, but closed or used: born out of sight
+  Cell<std::uint64_t>
+      fd_lost;  // a number that was opened while it counted as open: closed out of sight
+  Cell<std::uint64_t> bad_closes;             // close of a number that was not open (EBADF)
+  Cell<std::uint64_t> accepts;                // accept calls that returned a descriptor
+  Cell<std::uint64_t> fd_opened[kKindSlots];  // by DescriptorKind
+  Cell<std::uint64_t> fd_closed[kKindSlots];
 };
 
 struct alignas(16) LoopEntry {
@@ -120,13 +166,83 @@ struct alignas(16) LoopEntry {
   Cell<std::uint64_t> generation;    // raised when an ended loop's block is given to a new loop
 };
 
-/// One descriptor number. The probe will fill more of it; the library notes where a number is
-/// registered.
+/// How the ledger came to know a descriptor.
+enum class FdOrigin : std::uint8_t {
+  kUnknown = 0,
+  kOpened = 1,     // its opening was seen
+  kInherited = 2,  // open when the recording began
+  kMet = 3,        // born out of sight (inside libc, by io_uring), met when it was used
+};
+
+/// Bits of FdSlot::facts: kind in the low byte, FdOrigin in the next, flags above.
+inline constexpr std::uint32_t kFdKindMask = 0xFF;
+inline constexpr unsigned kFdOriginShift = 8;
+inline constexpr std::uint32_t kFdCloseOnExec = 1u << 16;
+inline constexpr std::uint32_t kFdNonBlocking = 1u << 17;
+inline constexpr std::uint32_t kFdListening = 1u << 18;
+inline constexpr std::uint32_t kFdAccepted = 1u << 19;
+inline constexpr std::uint32_t kFdReadEnd = 1u << 20;   // of a pipe
+inline constexpr std::uint32_t kFdWriteEnd = 1u << 21;  // of a pipe
+
+/// One descriptor number. The library notes where it is registered, the probe everything.
+///
+/// `generation` is raised when the number is opened (then it is odd) and when it is closed (even);
+/// 0: the ledger never saw it. A reader that finds it unchanged around a copy has one descriptor's
+/// values. Written by whichever thread uses the descriptor.
 struct alignas(64) FdSlot {
   Cell<std::uint32_t> generation;
   Cell<std::int32_t> registered_epoll_fd;  // epoll fd + 1; 0: in no epoll set
   Cell<std::uint32_t> registered_events;
-  std::uint32_t reserved[13];
+  Cell<std::uint32_t> facts;
+  Cell<std::uint64_t> registered_data;  // epoll_event.data, as a number
+  Cell<std::uint64_t> events;           // times a wait returned it, since it was opened
+  Cell<std::uint64_t> activity_ns;      // last event or I/O call; as exact as the turn it fell in
+  Cell<std::uint64_t> busy_ns;          // time of turns attributed to it
+  Cell<std::uint32_t> io_calls;         // reads, writes, accepts ... on it
+  Cell<std::uint32_t> site;             // index of the site that opened it, plus 1; 0: unknown
+  Cell<std::uint32_t> turn;             // low half of the turn that returned it last
+  Cell<std::int32_t> turn_thread;       // thread of that turn
+};
+
+inline constexpr std::size_t kTargetBytes = 168;
+
+/// What is rarely written and rarely read of a descriptor. Belongs to the generation it carries.
+struct alignas(64) FdDetail {
+  Cell<std::uint32_t> generation;
+  Cell<std::int32_t> thread_id;  // that opened it
+  Cell<std::uint64_t> opened_ns;
+  Cell<std::int32_t> pair_fd;  // the other end of a pipe or socket pair, plus 1
+  Cell<std::uint32_t> reserved;
+  Text<kTargetBytes> target;  // path as given, or the name of a memfd; a path too long: its end
+  Text<32> local;             // struct sockaddr_in or sockaddr_in6, as the kernel gave it
+  Text<32> peer;              // likewise
+};
+
+/// One place that opens descriptors of one kind: a stack, as far as it is recorded.
+struct alignas(64) Site {
+  Cell<std::uint64_t> hash;
+  Cell<std::uint32_t> kind;         // DescriptorKind
+  Cell<std::uint32_t> frame_count;  // 0: opened without a stack
+  Cell<std::uint64_t> opened;
+  Cell<std::uint64_t> closed;
+  Cell<std::uint64_t> first_ns;
+  Cell<std::uint64_t> last_ns;
+  Cell<std::uint64_t> peak;  // most that were open at once
+  Cell<std::uint64_t> reserved;
+  Cell<std::uint64_t> frames[kSiteFrames];   // return addresses, innermost first
+  Cell<std::uint16_t> modules[kSiteFrames];  // index of the module each lies in, plus 1
+  Cell<std::uint32_t> more[8];
+};
+
+/// A file that code was mapped from.
+struct alignas(64) Module {
+  Cell<std::uint64_t> begin;  // of its mapping
+  Cell<std::uint64_t> end;
+  Cell<std::uint64_t> bias;  // what is added to an address in the file's ELF headers
+  Cell<std::uint32_t> build_id_bytes;
+  Cell<std::uint32_t> path_truncated;
+  Text<32> build_id;  // bytes, at most 31
+  Text<256> path;
 };
 
 struct HistogramTotals {
@@ -280,6 +396,9 @@ static_assert(sizeof(FdSlot) == 64);
 static_assert(sizeof(LoopEntry) == 16);
 static_assert(offsetof(LoopHot, nonblocking) == 64);
 static_assert(sizeof(Header) % 64 == 0 && sizeof(Header) <= 4096);
+static_assert(sizeof(FdDetail) == 256);
+static_assert(sizeof(Site) == 256);
+static_assert(sizeof(Module) == 320);
 static_assert(std::is_trivially_copyable_v<Header> && std::is_trivially_copyable_v<LoopBlock> &&
               std::is_trivially_copyable_v<WatcherBlock>);
 

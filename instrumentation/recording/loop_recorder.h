@@ -67,8 +67,25 @@ class LoopRecorder {
   void maybe_leaving() noexcept;
 
   /// Right before and right after the wait call.
-  void poll_begin() noexcept;
-  void poll_end(const WaitOutcome& outcome) noexcept;
+  void poll_begin() noexcept {
+    settle_fork();
+    if (block_ != nullptr) [[likely]]
+      begin_at(clock_.now());
+  }
+  void poll_end(const WaitOutcome& outcome) noexcept {
+    if (block_ != nullptr && poll_start_ != 0) [[likely]]
+      end_at(outcome, clock_.now());
+  }
+
+  /// Likewise for a wait that was seen before the loop was known to be one; CLOCK_MONOTONIC ns,
+  /// rising.
+  void poll_began_at(std::uint64_t now) noexcept {
+    settle_fork();
+    if (block_ != nullptr) begin_at(now);
+  }
+  void poll_ended_at(const WaitOutcome& outcome, std::uint64_t now) noexcept {
+    if (block_ != nullptr && poll_start_ != 0) end_at(outcome, now);
+  }
 
   // --- callbacks ---
 
@@ -87,6 +104,12 @@ class LoopRecorder {
   /// Time of this loop's clock, CLOCK_MONOTONIC ns.
   std::uint64_t now() noexcept { return clock_.now(); }
 
+  /// Begin of the wait in progress or, in a turn, of the one that began it, CLOCK_MONOTONIC ns.
+  std::uint64_t poll_started_ns() const noexcept { return poll_start_; }
+  /// Number of the turn in progress, or of the next one.
+  std::uint64_t turn() const noexcept {
+    return block_ != nullptr ? block_->hot.turns.load() + 1 : 0;
+  }
   /// Return of the wait that began the turn in progress, CLOCK_MONOTONIC ns.
   std::uint64_t turn_started_ns() const noexcept { return turn_start_; }
   /// Whether no named callback has run in this turn yet.
@@ -103,6 +126,14 @@ class LoopRecorder {
   /// Finds or makes the watcher of that name and kind.
   WatcherRef watcher(const char* name, std::size_t name_size, WatcherKind kind) noexcept;
   void watcher_active(WatcherRef watcher, int change, int fd) noexcept;
+
+  /// The loop will not wait any more, as another thread found out (its descriptor was closed). The
+  /// object stays its own thread's.
+  void mark_ended() noexcept {
+    if (LoopBlock* block = __atomic_load_n(&made_block_, __ATOMIC_RELAXED)) {
+      block->ended.store_release(1);
+    }
+  }
 
   /// Whether this is a forked child that has not moved to a recording of its own yet.
   bool forked() const noexcept {
@@ -132,6 +163,8 @@ class LoopRecorder {
   void move_to_child() noexcept;
   /// The turn and the callbacks in progress will not be counted.
   void forget_progress() noexcept;
+  void begin_at(std::uint64_t now) noexcept;
+  void end_at(const WaitOutcome& outcome, std::uint64_t now) noexcept;
   void finish_turn(std::uint64_t now) noexcept;
   void count_rare(std::int32_t ready) noexcept;
 
@@ -185,11 +218,7 @@ class LoopRecorder {
 /// below this, ns.
 inline constexpr std::uint64_t kLongestBookkeeping = 1'000'000;
 
-inline void LoopRecorder::poll_begin() noexcept {
-  settle_fork();
-  if (block_ == nullptr) [[unlikely]]
-    return;
-  const std::uint64_t now = clock_.now();
+inline void LoopRecorder::begin_at(std::uint64_t now) noexcept {
   poll_start_ = now;
   LoopHot& hot = block_->hot;
   open_section();
@@ -203,10 +232,7 @@ inline void LoopRecorder::poll_begin() noexcept {
   close_section();
 }
 
-inline void LoopRecorder::poll_end(const WaitOutcome& outcome) noexcept {
-  if (block_ == nullptr || poll_start_ == 0) [[unlikely]]
-    return;
-  const std::uint64_t now = clock_.now();
+inline void LoopRecorder::end_at(const WaitOutcome& outcome, std::uint64_t now) noexcept {
   const std::uint64_t poll = now - poll_start_;
   turn_start_ = now;
   mark_ = now;

@@ -11,21 +11,29 @@
 
 namespace loopscope::recording {
 
-bool recording_path(char* to, std::size_t size, const char* directory, std::int32_t pid,
-                    std::uint64_t start_ticks, unsigned image) noexcept {
-  const int length = snprintf(to, size, "%s/%d-%llu-%u%s", directory, static_cast<int>(pid),
-                              static_cast<unsigned long long>(start_ticks), image, kFileSuffix);
+bool recording_path(char* to, std::size_t size, const char* directory,
+                    const RecordingName& name) noexcept {
+  char run[16] = "";
+  if (name.run_pid > 0) snprintf(run, sizeof run, "-%d", static_cast<int>(name.run_pid));
+  const int length =
+      snprintf(to, size, "%s/%d-%llu-%u%s%s", directory, static_cast<int>(name.pid),
+               static_cast<unsigned long long>(name.start_ticks), name.image, run, kFileSuffix);
   return length > 0 && static_cast<std::size_t>(length) < size;
 }
 
-bool parse_recording_name(const char* name, std::int32_t& pid, std::uint64_t& start_ticks,
-                          unsigned& image) noexcept {
+bool parse_recording_name(const char* text, RecordingName& name) noexcept {
   int used = 0;
   unsigned long long ticks = 0;
-  if (sscanf(name, "%d-%llu-%u%n", &pid, &ticks, &image, &used) != 3)
+  if (sscanf(text, "%d-%llu-%u%n", &name.pid, &ticks, &name.image, &used) != 3)
     return false;  // NOLINT(cert-err34-c)
-  start_ticks = ticks;
-  return pid > 0 && strcmp(name + used, kFileSuffix) == 0;
+  name.start_ticks = ticks;
+  name.run_pid = 0;
+  text += used;
+  if (sscanf(text, "-%d%n", &name.run_pid, &used) == 1) {  // NOLINT(cert-err34-c)
+    if (name.run_pid <= 0) return false;
+    text += used;
+  }
+  return name.pid > 0 && strcmp(text, kFileSuffix) == 0;
 }
 
 bool default_directory(char* to, std::size_t size) noexcept {

@@ -12,21 +12,28 @@ namespace loopscope::recording {
 inline constexpr char kFileSuffix[] = ".loopscope";
 inline constexpr unsigned kMaxImages = 1000;
 
-/// DIRECTORY/PID-STARTTICKS-IMAGE.loopscope. (PID, STARTTICKS) is unique while the machine runs;
-/// IMAGE counts the programs the process has become by exec(3). False if it does not fit.
-bool recording_path(char* to, std::size_t size, const char* directory, std::int32_t pid,
-                    std::uint64_t start_ticks, unsigned image) noexcept;
+/// What a recording's name says. (pid, start_ticks) is unique while the machine runs.
+struct RecordingName {
+  std::int32_t pid = 0;
+  std::uint64_t start_ticks = 0;
+  unsigned image = 0;        // how many programs the process was before, by exec(3)
+  std::int32_t run_pid = 0;  // of the `loopscope run` it belongs to; 0: none
+};
+
+/// DIRECTORY/PID-STARTTICKS-IMAGE.loopscope, or PID-STARTTICKS-IMAGE-RUN.loopscope for a process
+/// started by `loopscope run`. False if it does not fit.
+bool recording_path(char* to, std::size_t size, const char* directory,
+                    const RecordingName& name) noexcept;
 
 /// The other way round: false if a file of this name (without directory) is not a recording.
-bool parse_recording_name(const char* name, std::int32_t& pid, std::uint64_t& start_ticks,
-                          unsigned& image) noexcept;
+bool parse_recording_name(const char* text, RecordingName& name) noexcept;
 
 /// $LOOPSCOPE_DIR, else $XDG_RUNTIME_DIR/loopscope, else /dev/shm/loopscope-UID. False if it does
 /// not fit. Both variables are ignored in a setuid program (secure_getenv(3)).
 bool default_directory(char* to, std::size_t size) noexcept;
 
-/// Removes the oldest recordings of processes that are gone when there are more than `keep`. Best
-/// effort, at most four a call.
+/// Removes the oldest recordings of processes that are gone when there are more than `keep`; those
+/// of a `loopscope run` that still lives are its own to remove. Best effort, at most four a call.
 void prune_directory(const char* directory, std::size_t keep) noexcept;
 
 /// How many recordings of ended processes are kept.

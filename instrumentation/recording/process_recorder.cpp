@@ -14,7 +14,7 @@ ProcessRecorder* g_process = nullptr;
 
 }  // namespace
 
-ProcessRecorder& ProcessRecorder::instance(SourceKind source) noexcept {
+ProcessRecorder& ProcessRecorder::instance(const RegionSettings& settings) noexcept {
   static std::uint32_t lock = 0;
   alignas(ProcessRecorder) static unsigned char storage[sizeof(ProcessRecorder)];
   ProcessRecorder* made = existing();
@@ -24,7 +24,7 @@ ProcessRecorder& ProcessRecorder::instance(SourceKind source) noexcept {
   if (made == nullptr) {
     // Never destroyed: loops may be running while static destructors run.
     made = ::new (static_cast<void*>(storage)) ProcessRecorder;
-    made->start(source);
+    made->start(settings);
     __atomic_store_n(&g_process, made, __ATOMIC_RELEASE);
   }
   return *made;
@@ -34,12 +34,12 @@ ProcessRecorder* ProcessRecorder::existing() noexcept {
   return __atomic_load_n(&g_process, __ATOMIC_ACQUIRE);
 }
 
-void ProcessRecorder::start(SourceKind source) noexcept {
+void ProcessRecorder::start(const RegionSettings& settings) noexcept {
   const int saved = errno;
-  source_ = source;
-  clock_ = choose_clock();
+  settings_ = settings;
+  settings_.clock = choose_clock();
   sentinel_.arm();
-  create_region(region_, source_, clock_);
+  create_region(region_, settings_);
   errno = saved;
 }
 
@@ -51,11 +51,21 @@ std::uint32_t ProcessRecorder::settle_fork() noexcept {
     // The parent's mapping stays where it is: loops still copy their names out of it (and it is
     // never written to).
     lock_ = 0;
-    create_region(region_, source_, clock_);
+    create_region(region_, settings_);
     sentinel_.settle(++generation_);
     errno = saved;
   }
   return sentinel_.value();
+}
+
+void ProcessRecorder::seal() noexcept {
+  if (!active() || region_.sealed) return;
+  constexpr std::uint64_t kAhead = 1 << 20;
+  const std::uint64_t begin = region_.header()->heap_offset + region_.header()->heap_used.load();
+  const std::uint64_t room = region_.bytes - begin;
+  const std::uint64_t size = kAhead < room ? kAhead : room;
+  if (reserve(region_, begin, size)) region_.prepared_end = begin + size;
+  region_.sealed = true;
 }
 
 void ProcessRecorder::drop(DropKind kind) noexcept {
@@ -76,13 +86,17 @@ void ProcessRecorder::register_fd(int fd, int epoll_fd, std::uint32_t events) no
   if ((chunks.load_acquire() & bit) == 0) {
     const int saved = errno;
     const std::uint64_t size = kFdsPerChunk * sizeof(FdSlot);
-    const bool reserved = reserve(region_, region_.header()->fds_offset + chunk * size, size);
+    bool reserved = reserve(region_, region_.header()->fds_offset + chunk * size, size);
+    // A chunk is reserved with all that belongs to it: the recording may be shared with a probe.
+    if (reserved && region_.header()->has_ledger != 0) {
+      const std::uint64_t details = kFdsPerChunk * sizeof(FdDetail);
+      reserved = reserve(region_, region_.header()->details_offset + chunk * details, details);
+    }
     errno = saved;
     if (!reserved) return drop(DropKind::kFds);
     __atomic_fetch_or(&chunks.raw, bit, __ATOMIC_RELEASE);
   }
   FdSlot& slot = region_.fds()[number];
-  slot.generation.add(1);
   slot.registered_events.store(events);
   slot.registered_epoll_fd.store(epoll_fd + 1);
 }
@@ -95,7 +109,6 @@ void ProcessRecorder::unregister_fd(int fd, int epoll_fd) noexcept {
   if ((region_.header()->fd_chunks[chunk / 64].load_acquire() >> (chunk % 64) & 1) == 0) return;
   FdSlot& slot = region_.fds()[number];
   if (slot.registered_epoll_fd.load() != epoll_fd + 1) return;
-  slot.generation.add(1);
   slot.registered_events.store(0);
   slot.registered_epoll_fd.store(0);
 }
@@ -108,6 +121,22 @@ void ProcessRecorder::ended(int status, bool status_known) noexcept {
   header.exit_status_known.store(status_known ? 1 : 0);
   header.ended_realtime_ns.store(realtime_ns());
   header.state.store_release(static_cast<std::uint32_t>(ProcessState::kExited));
+}
+
+void ProcessRecorder::still_running() noexcept {
+  if (!active() || !settled()) return;
+  Header& header = *region_.header();
+  header.exit_status_known.store(0);
+  header.ended_realtime_ns.store(0);
+  header.state.store_release(static_cast<std::uint32_t>(ProcessState::kRunning));
+}
+
+void ProcessRecorder::executing(bool yes) noexcept {
+  if (!active() || !settled()) return;
+  Header& header = *region_.header();
+  header.ended_realtime_ns.store(yes ? realtime_ns() : 0);
+  header.state.store_release(
+      static_cast<std::uint32_t>(yes ? ProcessState::kExecuted : ProcessState::kRunning));
 }
 
 }  // namespace loopscope::recording

@@ -17,19 +17,28 @@ namespace loopscope::recording {
 
 class ProcessRecorder {
  public:
-  /// Creates the recording on the first call. Any thread. `source` counts on the first call only.
-  static ProcessRecorder& instance(SourceKind source = SourceKind::kLibrary) noexcept;
+  /// Creates the recording on the first call. Any thread. The settings count on the first call
+  /// only; a forked child's recording is made with them too, so `directory` must stay valid.
+  static ProcessRecorder& instance(const RegionSettings& settings = {}) noexcept;
 
   /// The instance if there is one already, for paths that must not create it.
   static ProcessRecorder* existing() noexcept;
 
   bool active() const noexcept { return region_.base != nullptr; }
   const Region& region() const noexcept { return region_; }
-  ClockKind clock() const noexcept { return clock_; }
+  ClockKind clock() const noexcept { return settings_.clock; }
 
   /// Gives a forked child its own recording; returns the number of forks since the first ancestor,
   /// plus one. Harmless to call at any time.
   std::uint32_t settle_fork() noexcept;
+
+  /// The word that tells a forked child from its parent, and what it reads in this process.
+  const std::uint32_t* sentinel() const noexcept { return sentinel_.word(); }
+  std::uint32_t generation() const noexcept { return generation_; }
+
+  /// The recording grows no more, but for room for some loops that is taken now: no system call is
+  /// made for it from here on.
+  void seal() noexcept;
 
   void drop(DropKind kind) noexcept;
 
@@ -44,16 +53,19 @@ class ProcessRecorder {
 
   /// At a normal end of the process.
   void ended(int status, bool status_known) noexcept;
+  /// It has not ended after all.
+  void still_running() noexcept;
+  /// Before exec(3), and after one that failed.
+  void executing(bool yes) noexcept;
 
  private:
   friend class LoopRecorder;
   ProcessRecorder() = default;
-  void start(SourceKind source) noexcept;
+  void start(const RegionSettings& settings) noexcept;
 
   Region region_;
   ForkSentinel sentinel_;
-  SourceKind source_ = SourceKind::kLibrary;
-  ClockKind clock_ = ClockKind::kMonotonic;
+  RegionSettings settings_;
   std::uint32_t generation_ = 1;
   std::uint32_t lock_ = 0;  // guards making loops
 };

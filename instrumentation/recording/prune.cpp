@@ -24,11 +24,10 @@ void prune_directory(const char* directory, std::size_t keep) noexcept {
     char oldest[256] = "";
     timespec oldest_changed{};
     while (const dirent* entry = readdir(handle)) {
-      std::int32_t pid = 0;
-      std::uint64_t ticks = 0;
-      unsigned image = 0;
-      if (!parse_recording_name(entry->d_name, pid, ticks, image)) continue;
-      if (read_start_ticks(pid) == ticks) continue;
+      RecordingName name;
+      if (!parse_recording_name(entry->d_name, name)) continue;
+      if (read_start_ticks(name.pid) == name.start_ticks) continue;
+      if (name.run_pid != 0 && read_start_ticks(name.run_pid) != 0) continue;
       struct stat status {};
       if (fstatat(dirfd(handle), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
       ++ended;

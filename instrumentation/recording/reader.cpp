@@ -28,6 +28,49 @@ std::string boot_id() {
   return id;
 }
 
+/// The end of format 1's header. Its front, up to and with `argv`, is that of today's, and so are
+/// the parts that it points to; it has no ledger.
+struct HeaderEnd1 {
+  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kHeaderBytes = 2560;
+  static constexpr std::size_t kOffset = 2264;
+  static constexpr std::uint32_t kFdsPerChunk = 1024;
+
+  std::uint64_t loops_offset;
+  std::uint64_t fds_offset;
+  std::uint64_t fd_slots;
+  std::uint64_t heap_offset;
+  Cell<std::uint64_t> heap_used;
+  Cell<std::uint32_t> loop_count;
+  Cell<std::uint32_t> recording_failed;
+  Cell<std::uint64_t> dropped[static_cast<std::size_t>(DropKind::kCount)];
+  Cell<std::uint64_t> fd_chunks[16];
+
+  void put_into(Header& header) const {
+    header.loops_offset = loops_offset;
+    header.fds_offset = fds_offset;
+    header.fd_slots = fd_slots;
+    header.details_offset = header.sites_offset = header.modules_offset = heap_offset;
+    header.heap_offset = heap_offset;
+    header.heap_used = heap_used;
+    header.loop_count = loop_count;
+    header.recording_failed = recording_failed;
+    std::memcpy(header.dropped, dropped, sizeof dropped);
+    constexpr unsigned kPerChunk = kFdsPerChunk / recording::kFdsPerChunk;
+    for (unsigned chunk = 0; chunk < std::size(fd_chunks) * 64; ++chunk) {
+      if ((fd_chunks[chunk / 64].load() >> (chunk % 64) & 1) == 0) continue;
+      for (unsigned part = chunk * kPerChunk; part < (chunk + 1) * kPerChunk; ++part) {
+        Cell<std::uint64_t>& word = header.fd_chunks[part / 64];
+        word.store(word.load() | 1ull << (part % 64));
+      }
+    }
+  }
+};
+static_assert(offsetof(Header, argv) + kArgvBytes == HeaderEnd1::kOffset);
+static_assert(sizeof(HeaderEnd1) + HeaderEnd1::kOffset <= HeaderEnd1::kHeaderBytes);
+static_assert(sizeof(LoopBlock) == 45568 && sizeof(WatcherBlock) == 9408 &&
+              offsetof(FdSlot, registered_epoll_fd) == 4);
+
 }  // namespace
 
 Reader::Reader(std::unique_ptr<Bytes> bytes, std::string path, std::string error)
@@ -36,9 +79,10 @@ Reader::Reader(Reader&&) noexcept = default;
 Reader& Reader::operator=(Reader&&) noexcept = default;
 Reader::~Reader() = default;
 
-Result<Reader> Reader::open(const std::string& path) {
+Result<Reader> Reader::open(const std::string& path, bool follow_link) {
   // O_NONBLOCK: a FIFO of that name must not make us wait.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const int fd =
+      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | (follow_link ? 0 : O_NOFOLLOW));
   if (fd < 0) {
     const int why = errno;
     const auto code = why == ENOENT   ? Error::Code::kNotFound
@@ -70,18 +114,36 @@ Result<Reader> Reader::attach(const void* base, std::uint64_t size, const std::s
   return reader;
 }
 
+/// As the file has it, in today's layout; only the front if it is of a version that is not known.
+bool Reader::load_header(Header& header) const {
+  header = Header{};
+  if (!bytes_->read(0, &header, HeaderEnd1::kOffset)) return false;
+  if (header.version == HeaderEnd1::kVersion) {
+    HeaderEnd1 end;
+    if (!bytes_->read(HeaderEnd1::kOffset, &end, sizeof end)) return false;
+    end.put_into(header);
+    return true;
+  }
+  return header.version != kVersion || bytes_->read(0, &header, sizeof header);
+}
+
 Result<void> Reader::check_header() {
   const std::string name = path_.empty() ? "this process' recording" : path_;
-  if (!bytes_->read(0, &header_, sizeof header_) || header_.magic != kMagic) {
+  if (!load_header(header_) || header_.magic != kMagic) {
     // A recording is complete a few microseconds after its file appears; until then its magic is
     // zero.
     return Error{Error::Code::kFormat,
                  name + " is not a loopscope recording (or one that is just being created)"};
   }
-  if (header_.version != kVersion || header_.header_bytes != sizeof(Header)) {
+  const std::uint32_t wanted_bytes = header_.version == kVersion ? sizeof(Header)
+                                     : header_.version == HeaderEnd1::kVersion
+                                         ? HeaderEnd1::kHeaderBytes
+                                         : 0;
+  if (wanted_bytes == 0 || header_.header_bytes != wanted_bytes) {
     return Error{Error::Code::kOtherVersion,
                  name + " has recording format " + std::to_string(header_.version) +
-                     ", this loopscope reads format " + std::to_string(kVersion) +
+                     ", this loopscope reads format " + std::to_string(HeaderEnd1::kVersion) +
+                     " and format " + std::to_string(kVersion) +
                      "; use the loopscope that belongs to the program that wrote it"};
   }
   const std::uint64_t size = header_.file_bytes;
@@ -91,7 +153,13 @@ Result<void> Reader::check_header() {
   if (header_.fd_slots > (1u << 24) || header_.loops_offset % 64 != 0 ||
       header_.fds_offset % 64 != 0 || !fits(header_.loops_offset, kMaxLoops * sizeof(LoopEntry)) ||
       !fits(header_.fds_offset, header_.fd_slots * sizeof(FdSlot)) ||
-      !fits(header_.heap_offset, 0)) {
+      !fits(header_.heap_offset, 0) ||
+      (header_.has_ledger != 0 &&
+       (header_.details_offset % 64 != 0 || header_.sites_offset % 64 != 0 ||
+        header_.modules_offset % 64 != 0 ||
+        !fits(header_.details_offset, header_.fd_slots * sizeof(FdDetail)) ||
+        !fits(header_.sites_offset, kMaxSites * sizeof(Site)) ||
+        !fits(header_.modules_offset, kMaxModules * sizeof(Module))))) {
     return Error{Error::Code::kFormat, name + " is damaged: its parts lie outside the file"};
   }
   return {};
@@ -115,9 +183,28 @@ bool Reader::alive() const {
   return next.empty() || access(next.c_str(), F_OK) != 0;
 }
 
+/// For a recording whose process has not said goodbye and is not `alive()`.
+bool Reader::became_another_program() const {
+  if (const std::string next = next_image_path(path_); !next.empty()) {
+    if (access(next.c_str(), F_OK) == 0) return true;
+  }
+  static const std::string this_boot = boot_id();
+  return text(header_.boot_id, sizeof header_.boot_id) == this_boot && header_.start_ticks != 0 &&
+         read_start_ticks(header_.pid) == header_.start_ticks;
+}
+
+std::vector<std::uint32_t> Reader::generations(const std::vector<std::int32_t>& numbers) const {
+  Header now;
+  std::vector<std::uint32_t> generations;
+  if (!load_header(now) || !copy_generations(*bytes_, header_, now, numbers, generations)) {
+    generations.clear();
+  }
+  return generations;
+}
+
 Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
   Header now;
-  if (!bytes_->read(0, &now, sizeof now)) {
+  if (!load_header(now)) {
     return Error{Error::Code::kFormat, path_ + " is truncated: it has lost its header"};
   }
   RecordingSnapshot out;
@@ -145,13 +232,23 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
   }
   std::memcpy(out.dropped, now.dropped, sizeof out.dropped);
 
+  out.run_pid = header_.run_pid;
   const bool lives = alive();
-  if (now.state.load() == static_cast<std::uint32_t>(ProcessState::kExited)) {
-    out.life = Life::kExited;
-    out.ended_ns = now.ended_realtime_ns.load();
-    if (now.exit_status_known.load() != 0) out.exit_status = now.exit_status.load();
-  } else {
-    out.life = lives ? Life::kRunning : Life::kKilled;
+  out.finished = !lives;
+  switch (static_cast<ProcessState>(now.state.load())) {
+    case ProcessState::kExited:
+      out.life = Life::kExited;
+      out.ended_ns = now.ended_realtime_ns.load();
+      if (now.exit_status_known.load() != 0) out.exit_status = now.exit_status.load();
+      break;
+    case ProcessState::kExecuted:
+      out.life = Life::kExecuted;
+      out.ended_ns = now.ended_realtime_ns.load();
+      break;
+    default:
+      out.life = lives                      ? Life::kRunning
+                 : became_another_program() ? Life::kExecuted
+                                            : Life::kKilled;
   }
   // While the process has said goodbye but not gone, nothing runs on.
   const bool running = out.life == Life::kRunning;
@@ -174,20 +271,20 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
     if (loop.generation != 0) out.loops.push_back(std::move(loop));
   }
 
-  std::vector<FdSlot> slots(kFdsPerChunk);
-  for (std::uint64_t chunk = 0; chunk < kFdChunks; ++chunk) {
-    const std::uint64_t first = chunk * kFdsPerChunk;
-    if (first >= header_.fd_slots) break;
-    if ((now.fd_chunks[chunk / 64].load() >> (chunk % 64) & 1) == 0) continue;
-    const std::uint64_t size = std::min<std::uint64_t>(kFdsPerChunk, header_.fd_slots - first);
-    if (!bytes_->read(header_.fds_offset + first * sizeof(FdSlot), slots.data(),
-                      size * sizeof(FdSlot)))
-      break;
-    for (std::uint64_t i = 0; i < size; ++i) {
-      const std::int32_t epoll_fd = slots[i].registered_epoll_fd.load() - 1;
-      if (epoll_fd >= 0)
-        out.registered.emplace_back(static_cast<std::int32_t>(first + i), epoll_fd);
-    }
+  // Whether there is a ledger is said once it is begun, after the header was made.
+  if (now.has_ledger != 0 && header_.has_ledger == 0) {
+    if (auto checked = check_header(); !checked) return checked.error();
+  }
+  bool read = true;
+  if (header_.has_ledger != 0) {
+    read = ledger_.copy(*bytes_, header_, now, to_realtime, options.details, out.ledger.emplace(),
+                        out.registered);
+  } else {
+    read = copy_registrations(*bytes_, header_, now, out.registered);
+  }
+  if (!read) {
+    return Error{Error::Code::kFormat,
+                 path_ + " is damaged or truncated: its descriptors cannot be read"};
   }
   return out;
 }

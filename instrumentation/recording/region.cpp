@@ -115,7 +115,10 @@ void lay_out(Region& region, unsigned char* base, std::uint64_t fd_slots, std::u
   header.loops_offset = kHeaderArea;
   header.fds_offset = kFirstPart;
   header.fd_slots = fd_slots;
-  header.heap_offset = header.fds_offset + round_up(fd_slots * sizeof(FdSlot), kPage);
+  header.details_offset = header.fds_offset + round_up(fd_slots * sizeof(FdSlot), kPage);
+  header.sites_offset = header.details_offset + round_up(fd_slots * sizeof(FdDetail), kPage);
+  header.modules_offset = header.sites_offset + round_up(kMaxSites * sizeof(Site), kPage);
+  header.heap_offset = header.modules_offset + round_up(kMaxModules * sizeof(Module), kPage);
   header.file_bytes = bytes;
 }
 
@@ -153,7 +156,7 @@ unsigned char* map_file(Region& region, const char* path, std::uint64_t bytes,
 
 }  // namespace
 
-bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept {
+bool create_region(Region& region, const RegionSettings& settings) noexcept {
   region = Region{};
 
   rlimit limit{};
@@ -162,7 +165,10 @@ bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept 
     fd_slots = limit.rlim_max;
   if (fd_slots < 1024) fd_slots = 1024;  // descriptors above a lowered limit may still be open
 
-  const std::uint64_t fixed = kFirstPart + round_up(fd_slots * sizeof(FdSlot), kPage);
+  const std::uint64_t fixed = kFirstPart + round_up(fd_slots * sizeof(FdSlot), kPage) +
+                              round_up(fd_slots * sizeof(FdDetail), kPage) +
+                              round_up(kMaxSites * sizeof(Site), kPage) +
+                              round_up(kMaxModules * sizeof(Module), kPage);
   std::uint64_t heap = kLargestHeap;
   // Growing a file beyond RLIMIT_FSIZE would send SIGXFSZ to the host.
   std::uint64_t largest_file = ~0ull;
@@ -175,15 +181,21 @@ bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept 
   std::uint64_t bytes = 0;
   const std::uint64_t start_ticks = read_start_ticks(getpid());
 
-  if (!default_directory(directory, sizeof directory)) {
+  const bool fits = settings.directory == nullptr ? default_directory(directory, sizeof directory)
+                                                  : strlen(settings.directory) < sizeof directory;
+  if (fits && settings.directory != nullptr) strcpy(directory, settings.directory);
+  if (!fits) {
     explain(region,
             "the path of the recording directory is too long; set LOOPSCOPE_DIR to a shorter one");
   } else if (usable_directory(region, directory)) {
-    prune_directory(directory, kKeptRecordings);
+    // Under `loopscope run`, that command does.
+    if (settings.run_pid == 0) prune_directory(directory, kKeptRecordings);
     // The first number that is free: the files before it belong to what this process ran before an
     // exec.
     for (unsigned image = 0; image < kMaxImages; ++image) {
-      if (!recording_path(path, sizeof path, directory, getpid(), start_ticks, image)) break;
+      if (!recording_path(path, sizeof path, directory,
+                          {getpid(), start_ticks, image, settings.run_pid}))
+        break;
       if (access(path, F_OK) != 0) break;
     }
     for (; base == nullptr && heap >= kSmallestHeap; heap /= 2) {
@@ -218,14 +230,15 @@ bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept 
   Header& header = *region.header();
   header.version = kVersion;
   header.header_bytes = sizeof(Header);
-  header.source = source;
+  header.source = settings.source;
+  header.run_pid = settings.run_pid;
   header.pid = getpid();
   header.parent_pid = getppid();
   header.uid = geteuid();
   header.start_ticks = start_ticks;
   header.started_monotonic_ns = monotonic_ns();
   header.started_realtime_ns = realtime_ns();
-  header.clock = static_cast<std::uint32_t>(clock);
+  header.clock = static_cast<std::uint32_t>(settings.clock);
   header.state.store(static_cast<std::uint32_t>(ProcessState::kRunning));
   describe_process(header);
   __atomic_store_n(&header.magic, kMagic, __ATOMIC_RELEASE);
@@ -234,6 +247,11 @@ bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept 
 
 bool reserve(const Region& region, std::uint64_t offset, std::uint64_t size) noexcept {
   if (!region.reserves_lazily) return true;
+  if (region.sealed) {
+    if (offset >= region.header()->heap_offset && offset + size <= region.prepared_end) return true;
+    errno = EPERM;
+    return false;
+  }
   const std::uint64_t begin = offset / kPage * kPage;
   const std::uint64_t end = round_up(offset + size, kPage);
   // Fails with EFAULT where writing would raise SIGBUS (madvise(2), Linux 5.14).

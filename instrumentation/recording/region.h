@@ -20,25 +20,41 @@ inline constexpr std::size_t kPathBytes = 512;
 struct Region {
   unsigned char* base = nullptr;
   std::uint64_t bytes = 0;
-  char path[kPathBytes] = {};    // empty: anonymous memory, only this process can read it
-  char error[kPathBytes] = {};   // why it is not in a file; what to do
-  bool reserves_lazily = false;  // pages beyond the header are reserved when handed out
+  char path[kPathBytes] = {};      // empty: anonymous memory, only this process can read it
+  char error[kPathBytes] = {};     // why it is not in a file; what to do
+  bool reserves_lazily = false;    // pages beyond the header are reserved when handed out
+  bool sealed = false;             // nothing is reserved any more
+  std::uint64_t prepared_end = 0;  // in a sealed one: of what was reserved of the heap before
 
   Header* header() const noexcept { return reinterpret_cast<Header*>(base); }
   LoopEntry* loops() const noexcept {
     return reinterpret_cast<LoopEntry*>(base + header()->loops_offset);
   }
   FdSlot* fds() const noexcept { return reinterpret_cast<FdSlot*>(base + header()->fds_offset); }
+  FdDetail* details() const noexcept {
+    return reinterpret_cast<FdDetail*>(base + header()->details_offset);
+  }
+  Site* sites() const noexcept { return reinterpret_cast<Site*>(base + header()->sites_offset); }
+  Module* modules() const noexcept {
+    return reinterpret_cast<Module*>(base + header()->modules_offset);
+  }
   template <typename T>
   T* at(std::uint64_t offset) const noexcept {
     return reinterpret_cast<T*>(base + offset);
   }
 };
 
-/// Creates the recording of this process in recording_directory(). If a file cannot be had, falls
-/// back to anonymous memory and says why in `error`; false only if there is no memory at all.
-/// Async-signal-safe apart from getenv(3).
-bool create_region(Region& region, SourceKind source, ClockKind clock) noexcept;
+struct RegionSettings {
+  SourceKind source = SourceKind::kLibrary;
+  ClockKind clock = ClockKind::kMonotonic;
+  std::int32_t run_pid = 0;         // of the `loopscope run` this belongs to; 0: none
+  const char* directory = nullptr;  // null: default_directory()
+};
+
+/// Creates the recording of this process. If a file cannot be had, falls back to anonymous memory
+/// and says why in `error`; false only if there is no memory at all. Async-signal-safe apart from
+/// getenv(3).
+bool create_region(Region& region, const RegionSettings& settings) noexcept;
 
 /// Reserves [offset, offset + size): afterwards writing there cannot fail. False (and errno) if the
 /// file system is full.

@@ -114,7 +114,77 @@ struct LoopSnapshot {
   std::vector<WatcherSnapshot> watchers;
 };
 
-enum class Life { kRunning, kExited, kKilled };
+/// One descriptor as the ledger knows it. Its texts (`target`, `local`, `peer`) are there if they
+/// were asked for: ReadOptions::details.
+struct FdRecord {
+  std::int32_t fd = -1;
+  std::uint32_t generation = 0;  // odd: open, as far as was seen
+  DescriptorKind kind = DescriptorKind::kOther;
+  FdOrigin origin = FdOrigin::kUnknown;
+  bool close_on_exec = false;
+  bool non_blocking = false;
+  bool listening = false;
+  bool accepted = false;
+  bool read_end = false;
+  bool write_end = false;
+  std::int32_t registered_epoll_fd = -1;
+  std::uint32_t registered_events = 0;
+  std::uint64_t events = 0;       // waits that returned it
+  std::uint64_t io_calls = 0;     // modulo 2^32
+  std::uint64_t activity_ns = 0;  // CLOCK_REALTIME; 0: none
+  std::uint64_t busy_ns = 0;
+  std::uint64_t opened_ns = 0;  // CLOCK_REALTIME; 0: not seen
+  std::int32_t thread_id = 0;   // that opened it; 0: not seen
+  std::int32_t pair_fd = -1;
+  std::string target;               // path, name; may be cut at its front
+  std::string local;                // "127.0.0.1:80", "[::1]:80"
+  std::string peer;                 // likewise
+  std::optional<std::size_t> site;  // index into Ledger::sites
+};
+
+/// A code address that can be symbolised after the process is gone.
+struct SiteFrame {
+  std::uint64_t address = 0;  // as it was in the process
+  std::optional<std::size_t>
+      module;                // index into Ledger::modules; none: in no file (generated code)
+  std::uint64_t offset = 0;  // in the module's own address space; 0 without module
+};
+
+struct SiteRecord {
+  DescriptorKind kind = DescriptorKind::kOther;
+  std::uint64_t opened = 0;
+  std::uint64_t closed = 0;
+  std::uint64_t peak = 0;
+  std::uint64_t first_ns = 0;  // CLOCK_REALTIME
+  std::uint64_t last_ns = 0;
+  std::vector<SiteFrame> frames;  // return addresses, innermost first
+};
+
+struct ModuleRecord {
+  std::string path;
+  std::vector<std::uint8_t> build_id;
+};
+
+/// Births and deaths of descriptors, from a source that sees them.
+struct Ledger {
+  std::uint64_t open = 0;  // by the ledger's own count; the kernel's may differ
+  std::uint64_t peak = 0;
+  std::uint64_t inherited = 0;
+  std::uint64_t met = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t bad_closes = 0;
+  std::uint64_t accepts = 0;
+  std::uint64_t opened[kDescriptorKinds] = {};
+  std::uint64_t closed[kDescriptorKinds] = {};
+  std::vector<FdRecord> fds;  // open by the ledger, rising
+  /// FdRecord::site counts them. One that never opened anything (`opened` 0) is a place in the
+  /// table that is not in use.
+  std::vector<SiteRecord> sites;
+  std::vector<ModuleRecord> modules;
+};
+
+/// kExecuted: the process lives and runs another program, which has a recording of its own or none.
+enum class Life { kRunning, kExited, kKilled, kExecuted };
 
 /// Everything a recording itself knows of its process.
 struct RecordingSnapshot {
@@ -138,6 +208,10 @@ struct RecordingSnapshot {
   /// Descriptor numbers that are registered, with the epoll fd each is registered in.
   std::vector<std::pair<std::int32_t, std::int32_t>> registered;
   std::uint64_t dropped[static_cast<std::size_t>(DropKind::kCount)] = {};
+  std::int32_t run_pid = 0;  // of the `loopscope run` it was started by; 0: none
+  std::optional<Ledger> ledger;
+  /// Nobody will write to it any more: another reading would say the same.
+  bool finished = false;
 };
 
 }  // namespace loopscope::recording

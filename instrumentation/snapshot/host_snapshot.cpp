@@ -2,18 +2,23 @@
 #include "instrumentation/snapshot/host_snapshot.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <tuple>
 #include <utility>
 
 #include "instrumentation/findings/rules.h"
-#include "instrumentation/process/descriptors.h"
 #include "instrumentation/recording/clock.h"
 #include "instrumentation/recording/directory.h"
+#include "instrumentation/recording/paths.h"
+#include "instrumentation/snapshot/descriptor_account.h"
+#include "instrumentation/snapshot/open_sites.h"
 
 namespace loopscope::snapshot {
 namespace {
@@ -21,14 +26,6 @@ namespace {
 using recording::LoopSnapshot;
 using recording::RecordingSnapshot;
 
-/// A census that took less than this is worth repeating as soon as the number of open descriptors
-/// has changed: by_kind and open then agree.
-constexpr std::uint64_t kCheapCensusNs = 2'000'000;
-/// A census may take this share of the time.
-constexpr std::uint64_t kCensusShare = 100;
-/// Up to so many registered descriptors are asked for one by one (about 1 µs each), which is exact
-/// at this moment; beyond it, the last census answers.
-constexpr std::size_t kAskedOneByOne = 1024;
 /// How much time lies between two samples of a loop's counters at least (see LoopWindow).
 constexpr std::uint64_t kWindowNs = 1'000'000'000;
 /// The recent turns that active_ready_ratio is taken over.
@@ -91,57 +88,33 @@ struct LoopHistory {
   }
 };
 
+/// Of processes that ended, only so many keep all their turns; of earlier ones the last few.
+constexpr std::size_t kEndedWithTurns = 32;
+constexpr std::size_t kTurnsOfEnded = 64;
+
 /// One recording and what is kept about its process between two collections.
 struct Source {
-  recording::Reader reader;
+  std::optional<recording::Reader> reader;  // none once `final_words` are there
   std::optional<FileId> file;
+  std::int32_t pid = 0;
 
-  process::DescriptorCensus census;
-  std::uint64_t census_at_ns = 0;  // CLOCK_MONOTONIC; 0: none yet
-  std::uint64_t census_cost_ns = 0;
+  DescriptorAccount account;
+  SiteBook sites;
   std::map<std::pair<std::uint32_t, std::uint64_t>, LoopHistory> history;
 
-  explicit Source(recording::Reader opened) : reader(std::move(opened)) {}
+  /// What the recording said after its process was gone, with all turns and descriptors.
+  std::optional<ProcessSnapshot> final_words;
+  std::uint64_t ended_ns = 0;  // CLOCK_REALTIME; if it is not known, when it was noticed
+  bool removed = false;        // the file
+
+  explicit Source(recording::Reader opened) : reader(std::move(opened)), pid(reader->pid()) {}
 };
 
-/// Fills `fds` and brings the source's census up to date; false if the process has none.
-bool count_descriptors(Source& source, std::int32_t pid, const CollectorTiming& timing,
-                       DescriptorSummary& fds) {
-  const auto open = process::open_descriptors(pid);
-  if (!open) return false;
-  const std::uint64_t now = recording::monotonic_ns();
-  const std::uint64_t wait = std::max(timing.census_ns, source.census_cost_ns * kCensusShare);
-  const bool due = source.census_at_ns == 0 || now - source.census_at_ns >= wait;
-  const bool changed = source.census.open != *open && source.census_cost_ns < kCheapCensusNs;
-  fds.open = *open;
-  if (due || changed) {
-    auto census = process::take_census(pid);
-    if (!census) return false;
-    source.census = *std::move(census);
-    source.census_at_ns = recording::monotonic_ns();
-    source.census_cost_ns = source.census_at_ns - now;
-    fds.open = source.census.open;
-  }
-  fds.limit = source.census.limit;
-  for (std::size_t i = 0; i < process::kDescriptorKinds; ++i) {
-    const std::uint64_t count = source.census.by_kind[i];
-    if (count == 0) continue;
-    fds.by_kind.emplace(process::descriptor_kind_name(static_cast<process::DescriptorKind>(i)),
-                        count);
-  }
-  return true;
-}
-
-std::vector<std::optional<std::uint64_t>> count_registered(
-    const RecordingSnapshot& recording, const process::DescriptorCensus& census) {
+/// How many descriptors are registered in each loop's epoll set and open, parallel to its loops.
+std::vector<std::optional<std::uint64_t>> count_registered(const RecordingSnapshot& recording,
+                                                           const DescriptorAccount& account) {
   std::map<std::int32_t, std::uint64_t> by_epoll_fd;
-  const bool one_by_one = recording.registered.size() <= kAskedOneByOne;
-  for (const auto& [fd, epoll_fd] : recording.registered) {
-    // Where the kernel does not let us see which are open, the registrations alone must do.
-    const bool open = !census.listed || (one_by_one ? process::descriptor_is_open(recording.pid, fd)
-                                                    : census.contains(fd));
-    if (open) ++by_epoll_fd[epoll_fd];
-  }
+  for (const auto& [fd, epoll_fd] : account.registered(recording)) ++by_epoll_fd[epoll_fd];
   std::vector<std::optional<std::uint64_t>> counts;
   counts.reserve(recording.loops.size());
   for (const LoopSnapshot& loop : recording.loops) {
@@ -202,13 +175,13 @@ void follow(RecordingSnapshot& recording, std::size_t wanted, recording::TurnCur
   cursors = std::move(moved);
 }
 
-ProcessSnapshot describe(Source& source, RecordingSnapshot recording,
-                         const CollectorTiming& timing) {
+/// What the recording says, and what the kernel says of the process if it lives: the first half of
+/// a description, up to where it may be worth waiting a moment.
+ProcessSnapshot begin_describing(Source& source, RecordingSnapshot recording,
+                                 const CollectorTiming& timing) {
   ProcessSnapshot process;
   process.recording = std::move(recording);
   const RecordingSnapshot& record = process.recording;
-  process.loop_facts.resize(record.loops.size());
-
   if (record.life == recording::Life::kRunning) {
     process.resources = process::read_resources(record.pid);
     // The number may have been given to another process meanwhile.
@@ -217,8 +190,19 @@ ProcessSnapshot describe(Source& source, RecordingSnapshot recording,
       process.resources.reset();
     }
   }
-  if (process.resources && count_descriptors(source, record.pid, timing, process.fds)) {
-    const auto registered = count_registered(record, source.census);
+  if (!process.resources || !source.account.look(*source.reader, record, timing)) {
+    source.account.forget_kernel();
+  }
+  return process;
+}
+
+void finish_describing(Source& source, ProcessSnapshot& process) {
+  const RecordingSnapshot& record = process.recording;
+  process.loop_facts.resize(record.loops.size());
+  process.fds = source.account.summary(record);
+  const bool running = record.life == recording::Life::kRunning;
+  if (running && process.fds.open) {
+    const auto registered = count_registered(record, source.account);
     for (std::size_t i = 0; i < registered.size(); ++i) {
       LoopFacts& facts = process.loop_facts[i];
       facts.registered_fds = registered[i];
@@ -227,8 +211,6 @@ ProcessSnapshot describe(Source& source, RecordingSnapshot recording,
         facts.active_ready_ratio = *ready / static_cast<double>(*registered[i]);
       }
     }
-  } else {
-    process.fds = {};
   }
 
   const std::uint64_t now = recording::monotonic_ns();
@@ -246,11 +228,10 @@ ProcessSnapshot describe(Source& source, RecordingSnapshot recording,
 
   process.findings =
       findings::evaluate({.recording = record,
-                          .open_fds = process.fds.open,
+                          .open_fds = running ? process.fds.open : std::nullopt,
                           .fd_limit = process.fds.limit,
                           .windows = windows,
                           .process_state = process.resources ? process.resources->state : '?'});
-  return process;
 }
 
 }  // namespace
@@ -297,11 +278,16 @@ struct Collector::Impl {
   Mode mode = Mode::kServe;
   CollectorTiming timing;
   std::vector<std::string> directories;
+  bool all_directories = false;  // wherever recordings may be: root's grow
+  std::optional<std::int32_t> run_pid;
   std::string file;
+  std::shared_ptr<StackNames> names;
   std::uint64_t scanned_at_ns = 0;  // CLOCK_MONOTONIC; 0: never
 
   std::map<std::string, Source> sources;          // by path
   std::map<std::string, std::string> unreadable;  // path -> why, as of the last scan
+  FoldedProcesses folded;
+  std::set<std::string> folded_paths;  // that are still there
 
   void open(const std::string& path) {
     // Identity first: if the file is replaced in between, the next scan opens it again.
@@ -311,7 +297,8 @@ struct Collector::Impl {
       if (!id || found->second.file == id) return;
       sources.erase(found);
     }
-    auto reader = recording::Reader::open(path);
+    // A directory of another user's may hold a link to anything.
+    auto reader = recording::Reader::open(path, path == file);
     if (reader) {
       const auto source = sources.try_emplace(path, *std::move(reader)).first;
       source->second.file = id;
@@ -329,6 +316,7 @@ struct Collector::Impl {
       open(file);
       return;
     }
+    if (all_directories) directories = recording::recording_directories();
     std::set<std::string> there;
     for (const std::string& directory : directories) {
       const auto listed = recording::list_recordings(directory);
@@ -341,11 +329,92 @@ struct Collector::Impl {
         continue;
       }
       for (const auto& found : *listed) {
+        if (run_pid && found.run_pid != *run_pid) continue;
         there.insert(found.path);
-        open(found.path);
+        if (!folded_paths.contains(found.path)) open(found.path);
       }
     }
-    std::erase_if(sources, [&](const auto& entry) { return !there.contains(entry.first); });
+    std::erase_if(folded_paths, [&](const std::string& path) { return !there.contains(path); });
+    std::erase_if(sources, [&](const auto& entry) {
+      // A run remembers what its processes left.
+      return !there.contains(entry.first) && !(run_pid && entry.second.final_words);
+    });
+  }
+
+  recording::Result<RecordingSnapshot> read(Source& source, bool details) {
+    // The rules want the whole ring, however little of it a view asks for.
+    recording::ReadOptions options{std::numeric_limits<std::size_t>::max(), nullptr, details};
+    auto recording = source.reader->read(options);
+    // What a process leaves is kept whole.
+    if (recording && recording->finished && recording->ledger && !details) {
+      options.details = true;
+      recording = source.reader->read(options);
+    }
+    return recording;
+  }
+
+  /// Everything that can be said of the process; what of it is said is cut later.
+  void describe(Source& source, ProcessSnapshot& process, bool list, const NamingTime& time) {
+    finish_describing(source, process);
+    const bool finished = process.recording.finished;
+    bool all_named = true;
+    if (auto& ledger = process.recording.ledger) {
+      if (list || finished) source.account.list(process);
+      all_named = source.sites.describe(
+          process, [&source](const recording::FdRecord& fd) { return source.account.is_open(fd); },
+          names.get(), time);
+      ledger->fds = {};
+      ledger->sites = {};
+      ledger->modules = {};
+    } else if (list) {
+      source.account.list(process);
+    }
+    if (!finished || !all_named) return;
+    source.ended_ns =
+        process.recording.ended_ns != 0 ? process.recording.ended_ns : recording::realtime_ns();
+    source.final_words = process;
+    source.reader.reset();
+    source.history.clear();
+  }
+
+  /// Keeps what ended processes take in memory and in the directory within bounds.
+  void tidy() {
+    std::vector<std::pair<std::uint64_t, const std::string*>> ended;  // when, path
+    for (const auto& [path, source] : sources) {
+      if (source.final_words) ended.emplace_back(source.ended_ns, &path);
+    }
+    if (ended.size() <= kEndedWithTurns) return;
+    std::sort(ended.begin(), ended.end(), [](const auto& a, const auto& b) {
+      return std::tie(b.first, *b.second) < std::tie(a.first, *a.second);  // newest first
+    });
+    for (std::size_t i = 0; i < ended.size(); ++i) {
+      const std::string path = *ended[i].second;
+      Source& source = sources.find(path)->second;
+      if (i >= kEndedWithTurns) {
+        for (LoopSnapshot& loop : source.final_words->recording.loops) {
+          cut_recent(loop, kTurnsOfEnded, nullptr);
+          loop.recent.shrink_to_fit();
+        }
+        source.final_words->descriptors.reset();
+      }
+      if (!run_pid) continue;
+      if (i >= recording::kKeptRecordings && !source.removed) {
+        ::unlink(path.c_str());
+        source.removed = true;
+      }
+      if (i >= Collector::kShownEnded) fold(path, source);
+    }
+  }
+
+  void fold(const std::string& path, const Source& source) {
+    const ProcessSnapshot& process = *source.final_words;
+    ++folded.count;
+    ++(process.recording.life == recording::Life::kKilled ? folded.killed : folded.exited);
+    folded.opened += process.fds.opened.value_or(0);
+    folded.closed += process.fds.closed.value_or(0);
+    if (process.fds.ledger) folded.open_at_end += process.fds.open.value_or(0);
+    folded_paths.insert(path);  // in case it could not be removed
+    sources.erase(path);
   }
 };
 
@@ -365,9 +434,16 @@ std::unique_ptr<Collector> Collector::of_directories(std::vector<std::string> di
                                                      CollectorTiming timing) {
   auto impl = std::make_unique<Impl>();
   impl->timing = timing;
-  impl->directories =
-      directories.empty() ? recording::recording_directories() : std::move(directories);
+  impl->all_directories = directories.empty();
+  impl->directories = std::move(directories);
   return std::unique_ptr<Collector>(new Collector(std::move(impl)));
+}
+
+std::unique_ptr<Collector> Collector::of_run(std::vector<std::string> directories,
+                                             std::int32_t run_pid, CollectorTiming timing) {
+  auto collector = of_directories(std::move(directories), timing);
+  collector->impl_->run_pid = run_pid;
+  return collector;
 }
 
 std::unique_ptr<Collector> Collector::of_file(std::string path, CollectorTiming timing) {
@@ -377,6 +453,26 @@ std::unique_ptr<Collector> Collector::of_file(std::string path, CollectorTiming 
   return std::unique_ptr<Collector>(new Collector(std::move(impl)));
 }
 
+void Collector::name_stacks(std::shared_ptr<StackNames> names) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->names = std::move(names);
+}
+
+void Collector::tend() {
+  const std::lock_guard lock(impl_->mutex);
+  if (impl_->mode != Mode::kServe) return;
+  impl_->scan();
+  const NamingTime time(impl_->timing.naming_ns);
+  for (auto& [path, source] : impl_->sources) {
+    if (source.final_words || source.reader->alive()) continue;
+    auto recording = impl_->read(source, true);
+    if (!recording) continue;  // collect() says why
+    ProcessSnapshot process = begin_describing(source, *std::move(recording), impl_->timing);
+    impl_->describe(source, process, true, time);
+  }
+  impl_->tidy();
+}
+
 HostSnapshot Collector::collect(const CollectOptions& options) {
   const std::lock_guard lock(impl_->mutex);
   HostSnapshot host;
@@ -384,16 +480,38 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
   host.mode = impl_->mode;
   if (host.mode == Mode::kServe) impl_->scan();
 
-  StreamCursors moved;  // without the processes that are gone
-  // The rules want the whole ring, however little of it a view asks for.
-  const recording::ReadOptions read{std::numeric_limits<std::size_t>::max(), nullptr};
+  std::vector<std::pair<Source*, ProcessSnapshot>> living;
+  bool wait = false;
   for (auto& [path, source] : impl_->sources) {
-    auto recording = source.reader.read(read);
+    if (options.pid && source.pid != *options.pid) continue;
+    if (source.final_words) {
+      ProcessSnapshot& process = host.processes.emplace_back(*source.final_words);
+      if (!options.descriptors) process.descriptors.reset();
+      continue;
+    }
+    auto recording = impl_->read(source, options.descriptors);
     if (!recording) {
       host.unreadable.push_back({path, recording.error().message});
       continue;
     }
-    ProcessSnapshot process = describe(source, *std::move(recording), impl_->timing);
+    living.emplace_back(&source, begin_describing(source, *std::move(recording), impl_->timing));
+    wait = wait || source.account.wants_second_look();
+  }
+  if (wait) {
+    std::this_thread::sleep_for(std::chrono::nanoseconds(DescriptorAccount::kSettleNs));
+  }
+  const NamingTime time(impl_->timing.naming_ns);
+  for (auto& [source, process] : living) {
+    source->account.look_again(*source->reader, process.recording);
+    impl_->describe(*source, process, options.descriptors, time);
+    if (!options.descriptors) process.descriptors.reset();
+    host.processes.push_back(std::move(process));
+  }
+  impl_->tidy();
+  host.folded = impl_->folded;
+
+  StreamCursors moved;  // without the processes that are gone
+  for (ProcessSnapshot& process : host.processes) {
     if (options.cursors != nullptr) {
       auto& cursors = moved[process.id()];
       if (const auto found = options.cursors->find(process.id()); found != options.cursors->end()) {
@@ -403,7 +521,6 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
     } else {
       for (LoopSnapshot& loop : process.recording.loops) cut_recent(loop, options.recent, nullptr);
     }
-    host.processes.push_back(std::move(process));
   }
   if (options.cursors != nullptr) *options.cursors = std::move(moved);
   for (const auto& [path, error] : impl_->unreadable) host.unreadable.push_back({path, error});

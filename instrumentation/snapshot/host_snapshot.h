@@ -13,15 +13,30 @@
 #include <vector>
 
 #include "instrumentation/findings/finding.h"
+#include "instrumentation/process/descriptors.h"
 #include "instrumentation/process/resources.h"
 #include "instrumentation/recording/reader.h"
 #include "instrumentation/recording/snapshot.h"
+#include "instrumentation/snapshot/stack_names.h"
 
 namespace loopscope::snapshot {
+
+/// What a source that keeps a ledger knows besides.
+struct LedgerSummary {
+  std::map<std::string, std::uint64_t> opened_by_kind;  // never with a count of 0
+  std::map<std::string, std::uint64_t> closed_by_kind;
+  std::uint64_t inherited = 0;      // open when the recording began
+  std::uint64_t unseen = 0;         // open now, and the ledger has not seen their birth
+  std::uint64_t met = 0;            // likewise, but noticed by the ledger when they were used; ever
+  std::uint64_t closed_unseen = 0;  // closed, and the ledger has not seen it; ever
+  std::uint64_t accepts = 0;
+  std::uint64_t bad_closes = 0;  // of numbers that were not open
+};
 
 /// A process' descriptors. Every value may be unknown: the process is gone, is another user's, or
 /// the source has no ledger.
 struct DescriptorSummary {
+  /// The kernel's number. Of a process that has ended, what the ledger had as open at its end.
   std::optional<std::uint64_t> open;
   std::optional<std::uint64_t> limit;  // soft RLIMIT_NOFILE
   std::optional<std::uint64_t> peak;
@@ -30,6 +45,27 @@ struct DescriptorSummary {
   /// Never with a count of 0; empty if unknown. At most Collector's census interval older than
   /// `open`.
   std::map<std::string, std::uint64_t> by_kind;
+  std::optional<LedgerSummary> ledger;
+};
+
+/// A place that opens descriptors of one kind.
+struct OpenSite {
+  std::size_t id = 0;  // stable in its recording
+  process::DescriptorKind kind = process::DescriptorKind::kOther;
+  std::uint64_t live = 0;  // open now
+  std::uint64_t opened = 0;
+  std::uint64_t closed = 0;
+  std::uint64_t peak = 0;
+  std::optional<std::uint64_t> oldest_ns;  // CLOCK_REALTIME: birth of the oldest that is open
+  std::shared_ptr<const std::vector<StackFrame>> stack;  // innermost first; null: none is recorded
+};
+
+/// One open descriptor.
+struct Descriptor {
+  recording::FdRecord record;
+  bool unseen = false;  // known from the kernel alone: number, kind, target
+  /// Of the waits of its loop that returned events, the share that returned this one.
+  std::optional<double> event_share;
 };
 
 /// What is known of a loop beyond its recording.
@@ -49,6 +85,15 @@ struct ProcessSnapshot {
   DescriptorSummary fds;
   std::vector<findings::Finding> findings;
 
+  /// Most open ones first, at most kMostSites of `sites_total`. (Those in recording.ledger, and its
+  /// `fds`, are not kept.)
+  std::vector<OpenSite> sites;
+  std::size_t sites_total = 0;
+  static constexpr std::size_t kMostSites = 200;
+  /// None unless asked for, see CollectOptions.
+  std::optional<std::vector<Descriptor>> descriptors;
+  std::size_t descriptors_left_out = 0;
+
   /// Stable for a process' life and unique on a machine since boot: "PID-STARTTICKS"; after
   /// exec(3), which begins another recording, "PID-STARTTICKS-IMAGE".
   std::string id() const;
@@ -60,6 +105,16 @@ struct Unreadable {
   std::string error;
 };
 
+/// Processes that ended and are no longer shown one by one.
+struct FoldedProcesses {
+  std::uint64_t count = 0;
+  std::uint64_t exited = 0;  // exec(3) included
+  std::uint64_t killed = 0;
+  std::uint64_t opened = 0;  // descriptors, over all of them
+  std::uint64_t closed = 0;
+  std::uint64_t open_at_end = 0;
+};
+
 enum class Mode { kInspector, kServe };
 
 struct HostSnapshot {
@@ -68,6 +123,7 @@ struct HostSnapshot {
   Mode mode = Mode::kInspector;
   std::vector<ProcessSnapshot> processes;  // the living first, then the youngest first
   std::vector<Unreadable> unreadable;
+  FoldedProcesses folded;
 };
 
 // --- values that several views derive from a loop; one arithmetic for all
@@ -105,7 +161,15 @@ struct CollectOptions {
   /// of those could no longer be had or were beyond `recent`, and the cursors are moved on. A loop
   /// without a cursor is given as without cursors.
   StreamCursors* cursors = nullptr;
+  /// With ProcessSnapshot::descriptors: 0.3 µs a descriptor more, and 2 µs for those whose target
+  /// only the kernel knows.
+  bool descriptors = false;
+  /// Only processes of this number.
+  std::optional<std::int32_t> pid;
 };
+
+/// At most so many descriptors of a process are listed.
+inline constexpr std::size_t kMostListed = 65536;
 
 struct CollectorTiming {
   /// Directories are scanned for new and vanished recordings at most so often.
@@ -113,15 +177,21 @@ struct CollectorTiming {
   /// Descriptors are counted by kind at most so often; dearer censuses (beyond 1 % of the time)
   /// less often.
   std::uint64_t census_ns = 100'000'000;
+  /// One snapshot spends at most so long on naming stacks; what is not named then is named by a
+  /// later one.
+  std::uint64_t naming_ns = 50'000'000;
 };
 
 /// Takes HostSnapshots. Keeps what is dear to get between two calls: open recordings, the last
-/// census of descriptors.
+/// census of descriptors, named stacks, and what a process that has ended left behind (a recording
+/// is read once after its process' end).
 ///
-/// Ownership: shares nothing; the mapping under an attached Reader must outlive it. Thread-safety:
-/// any method from any thread; `collect` calls run one after the other. Never call it on an
-/// observed loop's thread. Cost: about 50 µs a loop and, as often as 1 % of the time allows, a
-/// census (1 to 3 µs a descriptor).
+/// Ownership: shares nothing but the StackNames; the mapping under an attached Reader must outlive
+/// it. Thread-safety: any method from any thread; `collect` calls run one after the other. Never
+/// call it on an observed loop's thread. Cost: about 50 µs a loop, 0.2 µs a descriptor in a ledger
+/// and, as often as 1 % of the time allows, a census (1 to 3 µs a descriptor). The first snapshot
+/// of a process with descriptors that its ledger does not know waits for
+/// DescriptorAccount::kSettleNs.
 class Collector {
  public:
   /// This process only, through `reader` (Reader::attach). Mode::kInspector.
@@ -133,12 +203,30 @@ class Collector {
   static std::unique_ptr<Collector> of_directories(std::vector<std::string> directories,
                                                    CollectorTiming timing = {});
 
+  /// The recordings in `directories` (none given: wherever they may be) that belong to the
+  /// `loopscope run` of process `run_pid`, as their names say. Mode::kServe. What a process left at
+  /// its end stays, though its file does not: of those that have ended, all but the newest
+  /// kKeptRecordings are removed after they were read, so that a run of many short processes does
+  /// not fill the directory. At most kShownEnded of them are given one by one, the others as
+  /// `folded`.
+  static std::unique_ptr<Collector> of_run(std::vector<std::string> directories,
+                                           std::int32_t run_pid, CollectorTiming timing = {});
+  static constexpr std::size_t kShownEnded = 256;
+
   /// One recording file, of a process that lives or not. Mode::kServe. Its errors come with
   /// `collect`, as `unreadable`.
   static std::unique_ptr<Collector> of_file(std::string path, CollectorTiming timing = {});
 
   /// What cannot be read is in `unreadable`; never throws but std::bad_alloc.
   HostSnapshot collect(const CollectOptions& options = {});
+
+  /// Only looks for recordings of ended processes, reads and (of a run) removes them: to be called
+  /// every second or so while nobody wants a snapshot.
+  void tend();
+
+  /// Who names the frames of open sites; before the first collect(). Without, they are modules and
+  /// offsets.
+  void name_stacks(std::shared_ptr<StackNames> names);
 
   ~Collector();
   Collector(const Collector&) = delete;

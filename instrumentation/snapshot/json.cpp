@@ -5,13 +5,17 @@
 // the strings.
 #include "instrumentation/snapshot/json.h"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <concepts>
 #include <cstdio>
 #include <ctime>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "instrumentation/findings/text.h"
 
@@ -211,11 +215,42 @@ const char* life_name(recording::Life life) {
     case recording::Life::kRunning:
       return "running";
     case recording::Life::kExited:
+    case recording::Life::kExecuted:
       return "exited";
     case recording::Life::kKilled:
       return "killed";
   }
   return "killed";
+}
+
+/// How it ended; null: it has not.
+const char* end_name(recording::Life life) {
+  switch (life) {
+    case recording::Life::kRunning:
+      return nullptr;
+    case recording::Life::kExited:
+      return "exit";
+    case recording::Life::kExecuted:
+      return "exec";
+    case recording::Life::kKilled:
+      return "killed";
+  }
+  return nullptr;
+}
+
+const char* origin_name(const Descriptor& descriptor) {
+  if (descriptor.unseen) return "unseen";
+  switch (descriptor.record.origin) {
+    case recording::FdOrigin::kOpened:
+      return "opened";
+    case recording::FdOrigin::kInherited:
+      return "inherited";
+    case recording::FdOrigin::kMet:
+      return "met";
+    case recording::FdOrigin::kUnknown:
+      break;
+  }
+  return "unknown";
 }
 
 /// "watcher" and "watcher_seconds", null if none (0, or an index that is not in the table yet).
@@ -343,17 +378,156 @@ void write_loop(Writer& json, const LoopSnapshot& loop, const LoopFacts& facts, 
   json.end('}');
 }
 
-void write_descriptors(Writer& json, const DescriptorSummary& fds) {
+void write_counts(Writer& json, const std::map<std::string, std::uint64_t>& counts) {
+  json.begin('{');
+  for (const auto& [kind, count] : counts) json.key(kind).integer(count);
+  json.end('}');
+}
+
+void write_frame(Writer& json, const StackFrame& frame) {
+  json.begin('{');
+  json.key("function").string_or_null(frame.function);
+  json.key("file").string_or_null(frame.file);
+  json.key("line");
+  frame.line > 0 ? json.integer(frame.line) : json.null();
+  json.key("module").string_or_null(frame.module);
+  json.key("offset").integer(frame.offset);
+  json.key("inlined").boolean(frame.inlined);
+  json.end('}');
+}
+
+/// From `then` to `at`, which is now, or the end of a process that has ended; null if either is not
+/// known (0).
+void write_age(Writer& json, std::uint64_t at, std::uint64_t then) {
+  if (at == 0 || then == 0) return json.null();
+  json.seconds(at > then ? at - then : 0);
+}
+
+void write_site(Writer& json, const OpenSite& site, std::uint64_t at) {
+  json.begin('{');
+  json.key("id").integer(site.id);
+  json.key("kind").string(process::descriptor_kind_name(site.kind));
+  json.key("live").integer(site.live);
+  json.key("opened").integer(site.opened);
+  json.key("closed").integer(site.closed);
+  json.key("peak").integer(site.peak);
+  json.key("oldest_seconds");
+  write_age(json, at, site.oldest_ns.value_or(0));
+  json.key("stack").begin('[');
+  if (site.stack) {
+    for (const StackFrame& frame : *site.stack) write_frame(json, frame);
+  }
+  json.end(']');
+  json.end('}');
+}
+
+void write_interest(Writer& json, const recording::FdRecord& fd) {
+  if (fd.registered_epoll_fd < 0) return json.null();
+  static constexpr std::pair<std::uint32_t, const char*> kNames[] = {
+      {EPOLLIN, "in"},        {EPOLLOUT, "out"},         {EPOLLPRI, "pri"},
+      {EPOLLERR, "err"},      {EPOLLHUP, "hup"},         {EPOLLRDHUP, "rdhup"},
+      {EPOLLET, "et"},        {EPOLLONESHOT, "oneshot"}, {EPOLLEXCLUSIVE, "exclusive"},
+      {EPOLLWAKEUP, "wakeup"}};
+  json.begin('[');
+  for (const auto& [bit, name] : kNames) {
+    if ((fd.registered_events & bit) != 0) json.string(name);
+  }
+  json.end(']');
+}
+
+void write_descriptor(Writer& json, const Descriptor& descriptor, std::uint64_t at, bool ledger) {
+  const recording::FdRecord& fd = descriptor.record;
+  const bool known = ledger && !descriptor.unseen;
+  const auto or_null = [&json](bool there, auto value) {
+    there ? json.integer(value) : json.null();
+  };
+  const auto flag = [&](bool value) { known ? json.boolean(value) : json.null(); };
+  json.begin('{');
+  json.key("fd").integer(fd.fd);
+  json.key("kind").string(process::descriptor_kind_name(fd.kind));
+  json.key("origin").string(origin_name(descriptor));
+  json.key("target").string_or_null(fd.target);
+  json.key("local").string_or_null(fd.local);
+  json.key("peer").string_or_null(fd.peer);
+  json.key("age_seconds");
+  write_age(json, at, fd.opened_ns);
+  json.key("idle_seconds");
+  write_age(json, at, fd.activity_ns);
+  json.key("thread_id");
+  or_null(fd.thread_id > 0, fd.thread_id);
+  json.key("close_on_exec");
+  flag(fd.close_on_exec);
+  json.key("nonblocking");
+  flag(fd.non_blocking);
+  json.key("listening");
+  flag(fd.listening);
+  json.key("accepted");
+  flag(fd.accepted);
+  json.key("end");
+  fd.read_end != fd.write_end ? json.string(fd.read_end ? "read" : "write") : json.null();
+  json.key("pair_fd");
+  or_null(fd.pair_fd >= 0, fd.pair_fd);
+  json.key("epoll_fd");
+  or_null(fd.registered_epoll_fd >= 0, fd.registered_epoll_fd);
+  json.key("interest");
+  write_interest(json, fd);
+  json.key("events");
+  or_null(known, fd.events);
+  json.key("event_share");
+  descriptor.event_share ? json.real(*descriptor.event_share) : json.null();
+  json.key("io_calls");
+  or_null(known, fd.io_calls);
+  json.key("busy_seconds");
+  known ? json.seconds(fd.busy_ns) : json.null();
+  json.key("generation").integer(fd.generation);
+  json.key("site").integer_or_null(fd.site);
+  json.end('}');
+}
+
+void write_descriptors(Writer& json, const ProcessSnapshot& process, std::size_t most_sites) {
+  const DescriptorSummary& fds = process.fds;
+  const RecordingSnapshot& recording = process.recording;
+  const bool running = recording.life == recording::Life::kRunning;
+  const std::uint64_t at = running ? recording.taken_ns : recording.ended_ns;
+  const auto counter = [&](std::string_view key, std::uint64_t LedgerSummary::*member) {
+    json.key(key);
+    fds.ledger ? json.integer((*fds.ledger).*member) : json.null();
+  };
+  const auto counters = [&](std::string_view key,
+                            std::map<std::string, std::uint64_t> LedgerSummary::*member) {
+    json.key(key);
+    fds.ledger ? write_counts(json, (*fds.ledger).*member) : json.null();
+  };
   json.begin('{');
   json.key("open").integer_or_null(fds.open);
   json.key("limit").integer_or_null(fds.limit);
   json.key("peak").integer_or_null(fds.peak);
   json.key("opened").integer_or_null(fds.opened);
   json.key("closed").integer_or_null(fds.closed);
-  json.key("by_kind").begin('{');
-  for (const auto& [kind, count] : fds.by_kind) json.key(kind).integer(count);
-  json.end('}');
-  json.key("sites").literal("[]");
+  json.key("by_kind");
+  write_counts(json, fds.by_kind);
+  counters("opened_by_kind", &LedgerSummary::opened_by_kind);
+  counters("closed_by_kind", &LedgerSummary::closed_by_kind);
+  counter("inherited", &LedgerSummary::inherited);
+  counter("unseen", &LedgerSummary::unseen);
+  counter("met", &LedgerSummary::met);
+  counter("closed_unseen", &LedgerSummary::closed_unseen);
+  counter("accepts", &LedgerSummary::accepts);
+  counter("bad_closes", &LedgerSummary::bad_closes);
+  json.key("sites").begin('[');
+  for (std::size_t i = 0; i < std::min(most_sites, process.sites.size()); ++i) {
+    write_site(json, process.sites[i], at);
+  }
+  json.end(']');
+  json.key("sites_total").integer(process.sites_total);
+  if (process.descriptors) {
+    json.key("list").begin('[');
+    for (const Descriptor& descriptor : *process.descriptors) {
+      write_descriptor(json, descriptor, at, fds.ledger.has_value());
+    }
+    json.end(']');
+    json.key("list_left_out").integer(process.descriptors_left_out);
+  }
   json.end('}');
 }
 
@@ -371,7 +545,7 @@ void write_finding(Writer& json, const findings::Finding& finding) {
   json.end('}');
 }
 
-void write_process(Writer& json, const ProcessSnapshot& process) {
+void write_process(Writer& json, const ProcessSnapshot& process, const JsonOptions& options) {
   const RecordingSnapshot& recording = process.recording;
   const bool running = recording.life == recording::Life::kRunning;
   json.begin('{');
@@ -379,6 +553,8 @@ void write_process(Writer& json, const ProcessSnapshot& process) {
   json.key("pid").integer(recording.pid);
   json.key("parent_pid")
       .integer(process.resources ? process.resources->parent_pid : recording.parent_pid);
+  json.key("run_pid");
+  recording.run_pid > 0 ? json.integer(recording.run_pid) : json.null();
   json.key("command").string(recording.command);
   json.key("argv").begin('[');
   for (const auto& argument : recording.argv) json.string(argument);
@@ -386,6 +562,9 @@ void write_process(Writer& json, const ProcessSnapshot& process) {
   json.key("source").string(source_name(recording.source));
   json.key("started_at").string(rfc3339(recording.started_ns));
   json.key("state").string(life_name(recording.life));
+  json.key("ended");
+  const char* ended = end_name(recording.life);
+  ended != nullptr ? json.string(ended) : json.null();
   json.key("uptime_seconds");
   const std::uint64_t end = running ? recording.taken_ns : recording.ended_ns;
   end != 0 && end >= recording.started_ns ? json.seconds(end - recording.started_ns) : json.null();
@@ -409,7 +588,7 @@ void write_process(Writer& json, const ProcessSnapshot& process) {
   }
   json.end(']');
   json.key("fds");
-  write_descriptors(json, process.fds);
+  write_descriptors(json, process, running ? options.sites : options.sites_of_ended);
   json.key("findings").begin('[');
   for (const auto& finding : process.findings) write_finding(json, finding);
   json.end(']');
@@ -440,7 +619,7 @@ std::string rfc3339(std::uint64_t realtime_ns) {
   return text;
 }
 
-std::string to_json(const HostSnapshot& host) {
+std::string to_json(const HostSnapshot& host, const JsonOptions& options) {
   std::string out;
   out.reserve(64 * 1024);
   Writer json(out);
@@ -452,7 +631,7 @@ std::string to_json(const HostSnapshot& host) {
   json.key("mode").string(host.mode == Mode::kServe ? "serve" : "inspector");
   json.end('}');
   json.key("processes").begin('[');
-  for (const auto& process : host.processes) write_process(json, process);
+  for (const auto& process : host.processes) write_process(json, process, options);
   json.end(']');
   json.key("unreadable").begin('[');
   for (const auto& file : host.unreadable) {
@@ -462,6 +641,16 @@ std::string to_json(const HostSnapshot& host) {
     json.end('}');
   }
   json.end(']');
+  json.key("processes_folded").begin('{');
+  json.key("count").integer(host.folded.count);
+  json.key("exited").integer(host.folded.exited);
+  json.key("killed").integer(host.folded.killed);
+  json.key("fds").begin('{');
+  json.key("opened").integer(host.folded.opened);
+  json.key("closed").integer(host.folded.closed);
+  json.key("open_at_end").integer(host.folded.open_at_end);
+  json.end('}');
+  json.end('}');
   json.end('}');
   return out;
 }

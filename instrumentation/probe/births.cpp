@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/probe/births.h"
+
+#include <errno.h>
+#include <time.h>
+
+namespace loopscope::probe {
+
+void born(Thread& thread, int fd, const StackStart& site, const Born& facts) noexcept {
+  std::uintptr_t frames[recording::kSiteFrames];
+  int count = 0;
+  switch (g_probe.stacks) {
+    case Stacks::kOff:
+      break;
+    case Stacks::kCaller:
+      frames[0] = site.pc;
+      count = 1;
+      break;
+    case Stacks::kFull:
+      count = unwind(site, frames, recording::kSiteFrames);
+      break;
+  }
+  LedgerWriter::Birth birth;
+  birth.kind = facts.kind;
+  birth.flags = facts.flags;
+  birth.thread_id = thread.tid;
+  birth.now_ns = now(thread);
+  birth.site = g_ledger.site(facts.kind, frames, count, birth.now_ns);
+  birth.target = facts.target;
+  birth.target_size = facts.target_size;
+  birth.pair_fd = facts.pair_fd;
+  g_ledger.opened(fd, birth);
+}
+
+void accepted(Thread& thread, int fd, int listener, int flags, const StackStart& site,
+              const struct sockaddr* peer, socklen_t size) noexcept {
+  const FdSlot* from = g_ledger.slot(listener);
+  DescriptorKind kind = DescriptorKind::kSocket;
+  if (from != nullptr && LedgerWriter::is_open(*from) &&
+      LedgerWriter::kind(*from) != DescriptorKind::kOther) {
+    kind = LedgerWriter::kind(*from);
+  } else if (peer != nullptr && size >= sizeof(sa_family_t)) {
+    kind = opened_socket(peer->sa_family, SOCK_STREAM).kind;
+  }
+  born(thread, fd, site, Born(kind, kFdAccepted | close_on_exec(flags)));
+  if (peer != nullptr) g_ledger.set_peer(fd, peer, size);
+  g_ledger.accepted();
+}
+
+bool closing(Thread& thread, int fd) noexcept {
+  FdSlot* slot = g_ledger.slot(fd);
+  if (slot == nullptr) return false;
+  if (LedgerWriter::kind(*slot) == DescriptorKind::kEpoll) close_epoll(fd);
+  // What follows in this turn is not its any more.
+  if (thread.turn.slot == slot) stop_serving(thread);
+  return g_ledger.closed(fd);
+}
+
+void after_close(bool was_known, int returned) noexcept {
+  if (was_known) return;
+  // EINTR, EIO: the descriptor is gone all the same (close(2), "Dealing with error returns").
+  if (returned == 0 || errno != EBADF) {
+    g_ledger.closed_unseen_birth();
+  } else {
+    g_ledger.bad_close();
+  }
+}
+
+std::uint64_t coarse_ns() noexcept {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
+         static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+}  // namespace loopscope::probe

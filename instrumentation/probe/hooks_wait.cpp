@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The wait calls, and what is waited for.
+#include "instrumentation/probe/hooks.h"
+#include "instrumentation/probe/registrations.h"
+#include "instrumentation/probe/waits.h"
+
+using namespace loopscope::probe;  // NOLINT(google-build-using-namespace): the definitions below
+                                   // are C's
+
+namespace loopscope::probe {
+
+void registering(Thread& thread, int epfd, int fd, std::uint64_t data) noexcept {
+  FdSlot* slot = g_ledger.slot_for_writing(fd);
+  if (slot == nullptr) return;
+  slot->registered_data.store(data);
+  note_registration(thread, epfd, fd, data);
+}
+
+void registered(int epfd, int operation, int fd, std::uint32_t mask) noexcept {
+  FdSlot* slot = g_ledger.slot(fd);
+  if (slot == nullptr) return;
+  if (operation != EPOLL_CTL_DEL) {
+    slot->registered_events.store(mask);
+    slot->registered_epoll_fd.store(epfd + 1);
+  } else if (slot->registered_epoll_fd.load() == epfd + 1) {
+    slot->registered_epoll_fd.store(0);
+    slot->registered_events.store(0);
+  }
+}
+
+}  // namespace loopscope::probe
+
+LOOPSCOPE_HOOK(int, epoll_wait, (int epfd, struct epoll_event* events, int most, int timeout)) {
+  return wait_on_epoll(t_thread, epfd, events, most, ns_of_ms(timeout),
+                       [&] { return real().epoll_wait(epfd, events, most, timeout); });
+}
+
+LOOPSCOPE_HOOK(int, epoll_pwait,
+               (int epfd, struct epoll_event* events, int most, int timeout,
+                const sigset_t* mask)) {
+  return wait_on_epoll(t_thread, epfd, events, most, ns_of_ms(timeout),
+                       [&] { return real().epoll_pwait(epfd, events, most, timeout, mask); });
+}
+
+LOOPSCOPE_HOOK(int, epoll_pwait2,
+               (int epfd, struct epoll_event* events, int most, const struct timespec* timeout,
+                const sigset_t* mask)) {
+  return wait_on_epoll(t_thread, epfd, events, most, ns_of_timespec(timeout),
+                       [&] { return real().epoll_pwait2(epfd, events, most, timeout, mask); });
+}
+
+LOOPSCOPE_HOOK(int, epoll_ctl, (int epfd, int operation, int fd, struct epoll_event* event)) {
+  Thread& thread = t_thread;
+  if (!recording_for(thread)) return real().epoll_ctl(epfd, operation, fd, event);
+  // Known before the kernel has it: another thread may be told of an event at once.
+  std::uint32_t mask = 0;
+  if (operation != EPOLL_CTL_DEL && event != nullptr) {
+    mask = event->events;
+    registering(thread, epfd, fd, event->data.u64);
+  }
+  const int returned = g_real.epoll_ctl(epfd, operation, fd, event);
+  if (returned == 0) registered(epfd, operation, fd, mask);
+  return returned;
+}
+
+LOOPSCOPE_HOOK(int, poll, (struct pollfd * fds, nfds_t count, int timeout)) {
+  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), count == 1 ? fds[0].fd : -1,
+                      count != 0, ns_of_ms(timeout),
+                      [&] { return real().poll(fds, count, timeout); });
+}
+LOOPSCOPE_SAME(int, __poll, poll, (struct pollfd * fds, nfds_t count, int timeout))
+
+LOOPSCOPE_HOOK(int, __poll_chk, (struct pollfd * fds, nfds_t count, int timeout, size_t size)) {
+  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), count == 1 ? fds[0].fd : -1,
+                      count != 0, ns_of_ms(timeout),
+                      [&] { return real().__poll_chk(fds, count, timeout, size); });
+}
+
+LOOPSCOPE_HOOK(int, ppoll,
+               (struct pollfd * fds, nfds_t count, const struct timespec* timeout,
+                const sigset_t* mask)) {
+  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), count == 1 ? fds[0].fd : -1,
+                      count != 0, ns_of_timespec(timeout),
+                      [&] { return real().ppoll(fds, count, timeout, mask); });
+}
+
+LOOPSCOPE_HOOK(int, __ppoll_chk,
+               (struct pollfd * fds, nfds_t count, const struct timespec* timeout,
+                const sigset_t* mask, size_t size)) {
+  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), count == 1 ? fds[0].fd : -1,
+                      count != 0, ns_of_timespec(timeout),
+                      [&] { return real().__ppoll_chk(fds, count, timeout, mask, size); });
+}
+
+LOOPSCOPE_HOOK(int, select,
+               (int count, fd_set* read, fd_set* write, fd_set* except, struct timeval* timeout)) {
+  // Read before the call: Linux' select changes it.
+  const std::int64_t asked = timeout == nullptr ? loopscope::recording::kTimeoutInfinite
+                                                : std::int64_t{timeout->tv_sec} * 1'000'000'000 +
+                                                      std::int64_t{timeout->tv_usec} * 1'000;
+  return wait_by_poll(t_thread, "select", __builtin_return_address(0), -1,
+                      count > 0 && (read != nullptr || write != nullptr || except != nullptr),
+                      asked, [&] { return real().select(count, read, write, except, timeout); });
+}
+LOOPSCOPE_SAME(int, __select, select,
+               (int count, fd_set* read, fd_set* write, fd_set* except, struct timeval* timeout))
+
+LOOPSCOPE_HOOK(int, pselect,
+               (int count, fd_set* read, fd_set* write, fd_set* except,
+                const struct timespec* timeout, const sigset_t* mask)) {
+  return wait_by_poll(t_thread, "pselect", __builtin_return_address(0), -1,
+                      count > 0 && (read != nullptr || write != nullptr || except != nullptr),
+                      ns_of_timespec(timeout),
+                      [&] { return real().pselect(count, read, write, except, timeout, mask); });
+}

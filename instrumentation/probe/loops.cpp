@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/probe/loops.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <new>
+
+#include "instrumentation/probe/registrations.h"
+
+namespace loopscope::probe {
+namespace {
+
+using recording::LoopRecorder;
+using recording::LoopSettings;
+using recording::WaitOutcome;
+using recording::WaitResult;
+
+/// Loops that look at their timers this much before they are due by our clock were on time: the
+/// kernel's clock and ours differ by less.
+constexpr std::uint64_t kClockSkew = 1000;
+
+constexpr std::uint32_t kPollRing = 1024;
+
+Loop* g_loops = nullptr;  // all that were ever made; only pushed to
+
+/// A free one, or a new one. Memory of its own: no allocator of the program's.
+Loop* claim() noexcept {
+  for (Loop* loop = __atomic_load_n(&g_loops, __ATOMIC_ACQUIRE); loop != nullptr;
+       loop = loop->next) {
+    std::uint32_t free = Loop::kFree;
+    if (__atomic_load_n(&loop->state, __ATOMIC_RELAXED) == Loop::kFree &&
+        __atomic_compare_exchange_n(&loop->state, &free, Loop::kInUse, false, __ATOMIC_ACQUIRE,
+                                    __ATOMIC_RELAXED)) {
+      return loop;
+    }
+  }
+  if (g_probe.sealed) return nullptr;
+  void* memory =
+      mmap(nullptr, sizeof(Loop), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  auto* loop = static_cast<Loop*>(memory);
+  loop->state = Loop::kInUse;
+  Loop* first = __atomic_load_n(&g_loops, __ATOMIC_RELAXED);
+  do {
+    loop->next = first;
+  } while (!__atomic_compare_exchange_n(&g_loops, &first, loop, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED));
+  return loop;
+}
+
+Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
+                const char* backend) noexcept {
+  const int saved = errno;
+  const Quiet quiet(thread);
+  Loop* loop = claim();
+  if (loop == nullptr) {
+    g_probe.process->drop(recording::DropKind::kLoops);
+    errno = saved;
+    return nullptr;
+  }
+  loop->epoll_fd = epoll_fd;
+  loop->epoll_generation = generation;
+  loop->deadline_ns = 0;
+  loop->waits_outside = false;
+
+  // The main thread's loop is the program's; others are known by their thread's name.
+  char name[32] = "main";
+  if (!g_probe.sealed && thread.tid != getpid()) {
+    char comm[17] = "";
+    if (prctl(PR_GET_NAME, comm) == 0 && comm[0] != '\0') {
+      snprintf(name, sizeof name, "%s", comm);
+    }
+  }
+  LoopSettings settings;
+  settings.name = name;
+  settings.backend = backend;
+  if (epoll_fd < 0) settings.ring_turns = kPollRing;
+  auto* recorder = ::new (static_cast<void*>(loop->storage)) LoopRecorder(settings);
+  recorder->set_epoll_fd(epoll_fd);
+  recorder->enter();
+  loop->next_of_thread = thread.loops;
+  thread.loops = loop;
+  errno = saved;
+  return loop;
+}
+
+void release(Thread& thread, Loop& loop) noexcept {
+  if (thread.last_loop == &loop) thread.last_loop = nullptr;
+  if (thread.turn.loop == &loop) thread.turn = CurrentTurn{};
+  for (WaitSite& site : thread.sites) {
+    if (site.loop == &loop) site = WaitSite{};
+  }
+  for (Loop** at = &thread.loops; *at != nullptr; at = &(*at)->next_of_thread) {
+    if (*at == &loop) {
+      *at = loop.next_of_thread;
+      break;
+    }
+  }
+  loop.recorder().~LoopRecorder();
+  __atomic_store_n(&loop.state, Loop::kFree, __ATOMIC_RELEASE);
+}
+
+WaitOutcome outcome(int returned, std::int64_t timeout_ns, int most) noexcept {
+  WaitOutcome seen;
+  seen.timeout_ns = timeout_ns;
+  seen.ready = returned > 0 ? returned : 0;
+  seen.saturated = returned > 0 && returned == most;
+  if (returned > 0) [[likely]] {
+    seen.result = WaitResult::kEvents;
+  } else if (returned == 0) {
+    seen.result = WaitResult::kTimeout;
+  } else {
+    seen.result = errno == EINTR ? WaitResult::kInterrupted : WaitResult::kError;
+  }
+  return seen;
+}
+
+/// The descriptor that was being served was so until now.
+void attribute(CurrentTurn& turn, std::uint64_t until_ns) noexcept {
+  if (turn.slot != nullptr && until_ns > turn.mark_ns) {
+    LedgerWriter::bump(turn.slot->busy_ns, until_ns - turn.mark_ns);
+  }
+  turn.mark_ns = until_ns;
+}
+
+}  // namespace
+
+Loop* find_epoll_loop(Thread& thread, int epoll_fd) noexcept {
+  if (epoll_fd < 0) return nullptr;
+  LedgerWriter& ledger = g_ledger;
+  FdSlot* slot = ledger.slot_for_writing(epoll_fd);
+  if (slot == nullptr) return nullptr;
+  const std::uint32_t generation = slot->generation.load();
+  for (Loop* loop = thread.loops; loop != nullptr;) {
+    Loop* next = loop->next_of_thread;
+    const bool same = loop->epoll_fd == epoll_fd;
+    if (__atomic_load_n(&loop->state, __ATOMIC_ACQUIRE) == Loop::kClosed ||
+        (same && loop->epoll_generation != generation)) {
+      const Quiet quiet(thread);
+      release(thread, *loop);
+    } else if (same) {
+      thread.last_loop = loop;
+      return loop;
+    }
+    loop = next;
+  }
+  // An inherited or unseen descriptor that somebody waits on so is an epoll one.
+  if (LedgerWriter::kind(*slot) != DescriptorKind::kEpoll) {
+    ledger.set_kind(epoll_fd, DescriptorKind::kEpoll);
+  }
+  return thread.last_loop = make_loop(thread, epoll_fd, generation, "epoll");
+}
+
+Loop* site_loop(Thread& thread, const void* caller) noexcept {
+  for (WaitSite& site : thread.sites) {
+    if (site.caller == caller) return site.loop;
+  }
+  return nullptr;
+}
+
+void note_wait(Thread& thread, const void* caller, const char* backend, std::uint64_t began_ns,
+               int returned, std::int64_t timeout_ns) noexcept {
+  const int saved = errno;
+  const WaitOutcome seen = outcome(returned, timeout_ns, 0);
+  WaitSite* site = nullptr;
+  for (WaitSite& known : thread.sites) {
+    if (known.caller == caller) site = &known;
+  }
+  if (site == nullptr) {
+    // A free one, else the one seen least that is no loop.
+    for (WaitSite& other : thread.sites) {
+      if (other.loop != nullptr) continue;
+      if (site == nullptr || other.seen < site->seen) site = &other;
+    }
+    if (site == nullptr) return g_probe.process->drop(recording::DropKind::kLoops);
+    *site = WaitSite{};
+    site->caller = caller;
+  }
+  if (site->seen == kWaitsKept) {
+    // Nobody loops here so far, somebody looks: the oldest look is forgotten.
+    memmove(site->waits, site->waits + 1, sizeof site->waits - sizeof site->waits[0]);
+    --site->seen;
+  }
+  site->waits[site->seen++] = {began_ns, now(thread), timeout_ns, seen.ready,
+                               static_cast<std::uint32_t>(seen.result)};
+  if (timeout_ns != 0) ++site->blocking;
+  if (site->blocking >= kWaitsBeforeLoop || (site->blocking != 0 && site->seen == kWaitsKept)) {
+    Loop* loop = make_loop(thread, -1, 0, backend);
+    if (loop != nullptr) {
+      site->loop = loop;
+      thread.measuring = true;
+      for (std::uint32_t i = 0; i < site->seen; ++i) {
+        const WaitSite::Wait& wait = site->waits[i];
+        WaitOutcome result;
+        result.ready = wait.ready;
+        result.result = static_cast<WaitResult>(wait.result);
+        result.timeout_ns = wait.timeout_ns;
+        loop->recorder().poll_began_at(wait.began_ns);
+        loop->recorder().poll_ended_at(result, wait.ended_ns);
+      }
+      thread.measuring = false;
+    }
+  }
+  errno = saved;
+}
+
+void begin_wait(Thread& thread, Loop& loop, std::int64_t timeout_ns) noexcept {
+  LoopRecorder& recorder = loop.recorder();
+  thread.measuring = true;
+  recorder.poll_begin();
+  const std::uint64_t now = recorder.poll_started_ns();
+  if (thread.turn.started_ns != 0) {
+    if (thread.turn.loop == &loop) attribute(thread.turn, now);
+    thread.turn = CurrentTurn{};
+  }
+  // It looks at its timers between two waits: by now it has.
+  if (loop.deadline_ns != 0 && now > loop.deadline_ns) {
+    recorder.timer_lag(0, loop.deadline_ns, now);
+  }
+  loop.deadline_ns = timeout_ns > 0 ? now + static_cast<std::uint64_t>(timeout_ns) : 0;
+  thread.measuring = false;
+}
+
+void end_wait(Thread& thread, Loop& loop, int returned, std::int64_t timeout_ns,
+              int most) noexcept {
+  LoopRecorder& recorder = loop.recorder();
+  const WaitOutcome result = outcome(returned, timeout_ns, most);
+  thread.measuring = true;
+  recorder.poll_end(result);
+  const std::uint64_t now = recorder.turn_started_ns();
+  if (loop.deadline_ns != 0 &&
+      (now >= loop.deadline_ns ||
+       (result.result == WaitResult::kTimeout && now + kClockSkew >= loop.deadline_ns))) {
+    recorder.timer_lag(0, loop.deadline_ns, now);
+    loop.deadline_ns = 0;
+  }
+  thread.turn = {&loop, nullptr, now, now, static_cast<std::uint32_t>(recorder.turn())};
+  thread.measuring = false;
+}
+
+void served(Thread& thread, Loop& loop, const struct epoll_event* events, int count) noexcept {
+  CurrentTurn& turn = thread.turn;
+  FdSlot* only = nullptr;
+  for (int i = 0; i < count; ++i) {
+    const int fd = find_registration(loop.epoll_fd, events[i].data.u64);
+    FdSlot* slot = fd >= 0 ? g_ledger.slot(fd) : nullptr;
+    if (slot == nullptr) {
+      g_probe.process->drop(recording::DropKind::kEvents);
+      continue;
+    }
+    LedgerWriter::bump(slot->events);
+    slot->activity_ns.store(turn.started_ns);
+    slot->turn.store(turn.number);
+    slot->turn_thread.store(thread.tid);
+    only = slot;
+  }
+  // With one descriptor the whole turn is its; with several the calls on them tell.
+  turn.slot = count == 1 ? only : nullptr;
+}
+
+void switch_served(Thread& thread, FdSlot& slot) noexcept {
+  CurrentTurn& turn = thread.turn;
+  // Another descriptor that the wait returned: its turn begins. One that was not (a log, a backend)
+  // is used on behalf of the one being served.
+  if (slot.turn.load() != turn.number || slot.turn_thread.load() != thread.tid) return;
+  if (turn.slot != nullptr) attribute(turn, now(thread));
+  turn.slot = &slot;
+}
+
+void stop_serving(Thread& thread) noexcept {
+  attribute(thread.turn, now(thread));
+  thread.turn.slot = nullptr;
+}
+
+void close_epolls(unsigned first, unsigned last) noexcept {
+  for (const Loop* loop = __atomic_load_n(&g_loops, __ATOMIC_ACQUIRE); loop != nullptr;
+       loop = loop->next) {
+    const int fd = loop->epoll_fd;
+    if (fd >= 0 && static_cast<unsigned>(fd) >= first && static_cast<unsigned>(fd) <= last) {
+      close_epoll(fd);
+    }
+  }
+}
+
+void close_epoll(int epoll_fd) noexcept {
+  for (Loop* loop = __atomic_load_n(&g_loops, __ATOMIC_ACQUIRE); loop != nullptr;
+       loop = loop->next) {
+    std::uint32_t used = Loop::kInUse;
+    if (loop->epoll_fd == epoll_fd &&
+        __atomic_compare_exchange_n(&loop->state, &used, Loop::kClosed, false, __ATOMIC_RELEASE,
+                                    __ATOMIC_RELAXED)) {
+      loop->recorder().mark_ended();
+    }
+  }
+}
+
+void end_thread_loops(Thread& thread) noexcept {
+  const Quiet quiet(thread);
+  while (thread.loops != nullptr) release(thread, *thread.loops);
+}
+
+void forget_loops(Thread& thread) noexcept {
+  // Without ending them: they are the parent's. One that the child goes on with is made anew.
+  for (Loop* loop = g_loops; loop != nullptr; loop = loop->next) loop->state = Loop::kFree;
+  thread.loops = nullptr;
+  thread.last_loop = nullptr;
+  thread.turn = CurrentTurn{};
+  for (WaitSite& site : thread.sites) site = WaitSite{};
+}
+
+}  // namespace loopscope::probe

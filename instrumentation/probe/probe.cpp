@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/probe/probe.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <new>
+
+#include "instrumentation/probe/loops.h"
+#include "instrumentation/probe/registrations.h"
+
+namespace loopscope::probe {
+
+__thread Thread t_thread __attribute__((tls_model("initial-exec")));
+
+namespace {
+
+constexpr std::uint32_t kNotYet = 0;
+
+struct Options {
+  std::int32_t run_pid = 0;
+  Stacks stacks = Stacks::kFull;
+  char directory[recording::kPathBytes / 2] = "";
+};
+
+}  // namespace
+
+constinit Probe g_probe{&kNotYet, ~0u, Stacks::kFull, false, nullptr};
+constinit LedgerWriter g_ledger;
+
+namespace {
+
+std::uint32_t g_starting = 0;  // 0 not started, 1 being started, 2 started
+pthread_key_t g_thread_key;
+bool g_has_key = false;
+Options g_options;
+
+/// "run=PID,stacks=off|caller|full,dir=PATH"; `dir` takes all the rest. What is not understood is
+/// left out: a probe has nobody to complain to.
+void read_options(Options& options) noexcept {
+  const char* at = secure_getenv("LOOPSCOPE_PROBE");
+  while (at != nullptr && at[0] != '\0') {
+    if (strncmp(at, "dir=", 4) == 0) {
+      if (strlen(at + 4) < sizeof options.directory) strcpy(options.directory, at + 4);
+      return;
+    }
+    if (strncmp(at, "run=", 4) == 0) options.run_pid = static_cast<std::int32_t>(atol(at + 4));
+    if (strncmp(at, "stacks=off", 10) == 0) options.stacks = Stacks::kOff;
+    if (strncmp(at, "stacks=caller", 13) == 0) options.stacks = Stacks::kCaller;
+    at = strchr(at, ',');
+    if (at != nullptr) ++at;
+  }
+}
+
+/// Notes which of [first, first + count) are open, by one poll(2): it says POLLNVAL for a number
+/// that is not.
+unsigned inherit(unsigned first, unsigned count) noexcept {
+  pollfd fds[256];
+  for (unsigned i = 0; i < count; ++i) fds[i] = {static_cast<int>(first + i), 0, 0};
+  timespec none{};
+  if (syscall(SYS_ppoll, fds, count, &none, nullptr, 0) < 0) return 0;
+  unsigned found = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    if ((fds[i].revents & POLLNVAL) != 0) continue;
+    LedgerWriter::Birth birth;
+    birth.origin = recording::FdOrigin::kInherited;
+    g_ledger.opened(fds[i].fd, birth);
+    ++found;
+  }
+  return found;
+}
+
+/// What this process has open before it opens anything itself.
+void inherit_all() noexcept {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const auto highest =
+      static_cast<unsigned>(limit.rlim_cur < (1u << 20) ? limit.rlim_cur : (1u << 20));
+  // How many there are, in one call (Linux 6.2); before that, the first numbers must do, and the
+  // reader finds the others.
+  struct stat status {};
+  const bool counted = stat("/proc/self/fd", &status) == 0 && status.st_size > 0;
+  const auto wanted = counted ? static_cast<unsigned>(status.st_size) : 0;
+  unsigned found = 0;
+  for (unsigned first = 0; first < highest; first += 256) {
+    const unsigned count = highest - first < 256 ? highest - first : 256;
+    found += inherit(first, count);
+    if (!counted || found >= wanted) break;
+  }
+}
+
+void thread_ends(void* thread) { end_thread_loops(*static_cast<Thread*>(thread)); }
+
+void exits(int status, void*) {
+  if (g_probe.process != nullptr && t_thread.off == 0) g_probe.process->ended(status, true);
+}
+
+void start_thread(Thread& thread) noexcept {
+  const int saved = errno;
+  thread.tid = g_probe.sealed ? 0 : static_cast<std::int32_t>(syscall(SYS_gettid));
+  ::new (static_cast<void*>(thread.clock)) recording::Clock(g_probe.process->clock());
+  if (g_has_key) pthread_setspecific(g_thread_key, &thread);
+  thread.state = Thread::kReady;
+  errno = saved;
+}
+
+/// The recording that this process has from now on.
+void take_recording() noexcept {
+  g_ledger.attach(*g_probe.process);
+  inherit_all();
+  registrations_forked();
+  __atomic_store_n(&g_probe.generation, g_probe.process->generation(), __ATOMIC_RELEASE);
+}
+
+/// True once the probe has been started, by whoever.
+bool start() noexcept {
+  std::uint32_t none = 0;
+  if (!__atomic_compare_exchange_n(&g_starting, &none, 1u, false, __ATOMIC_ACQ_REL,
+                                   __ATOMIC_ACQUIRE)) {
+    return none == 2;
+  }
+  find_real();
+  read_options(g_options);
+  g_probe.stacks = g_options.stacks;
+  recording::RegionSettings settings;
+  settings.source = recording::SourceKind::kProbe;
+  settings.run_pid = g_options.run_pid;
+  settings.directory = g_options.directory[0] != '\0' ? g_options.directory : nullptr;
+  g_probe.process = &recording::ProcessRecorder::instance(settings);
+  g_has_key = pthread_key_create(&g_thread_key, thread_ends) == 0;
+  // Registered first, so run last: after the program's own handlers and destructors.
+  on_exit(exits, nullptr);
+  g_probe.sentinel = g_probe.process->sentinel();
+  take_recording();
+  __atomic_store_n(&g_starting, 2u, __ATOMIC_RELEASE);
+  return true;
+}
+
+/// Before main and before most other constructors.
+[[gnu::constructor(101)]] void on_load() noexcept { come_alive(t_thread); }
+
+}  // namespace
+
+bool come_alive(Thread& thread) noexcept {
+  if (thread.off != 0) return false;
+  const int saved = errno;
+  const Quiet quiet(thread);
+  bool alive = __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2 || start();
+  if (alive && !g_probe.process->settled()) {
+    // A forked child of a program that has locked itself in goes unrecorded: a recording takes
+    // system calls.
+    if (g_probe.sealed) {
+      alive = false;
+    } else {
+      forget_loops(thread);
+      g_ledger.forget();
+      g_probe.process->settle_fork();
+      take_recording();
+      thread.state = Thread::kNew;
+    }
+  }
+  if (alive && thread.state != Thread::kReady) start_thread(thread);
+  errno = saved;
+  return alive;
+}
+
+bool meet_thread(Thread& thread) noexcept {
+  if (thread.off != 0 || thread.state == Thread::kReady) return false;
+  return __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2 && g_probe.process->settled() &&
+         come_alive(thread);
+}
+
+std::uint64_t now(Thread& thread) noexcept {
+  if (thread.reading_clock) return recording::monotonic_ns();  // in a handler that interrupted it
+  thread.reading_clock = true;
+  const std::uint64_t ns = reinterpret_cast<recording::Clock*>(thread.clock)->now();
+  thread.reading_clock = false;
+  return ns;
+}
+
+void seal(Thread& thread) noexcept {
+  if (g_probe.sealed || !recording_for(thread)) return;
+  const Quiet quiet(thread);
+  g_ledger.reserve_ahead();
+  g_probe.process->seal();
+  g_probe.sealed = true;
+  if (g_probe.stacks == Stacks::kFull) g_probe.stacks = Stacks::kCaller;
+}
+
+}  // namespace loopscope::probe

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The probe in one process: whether it records, for which thread, and what happens when the process
+// forks, gives up privileges or ends. Every hook begins with recording() or noting().
+//
+// Nothing here allocates, throws, or touches libstdc++ at run time. Hooks may run at any time:
+// before the probe's constructor, in signal handlers, in a vfork child that shares our memory,
+// after the last destructor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "instrumentation/probe/real.h"
+#include "instrumentation/probe/unwind.h"
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/ledger.h"
+#include "instrumentation/recording/process_recorder.h"
+
+namespace loopscope::probe {
+
+using recording::DescriptorKind;
+using recording::FdSlot;
+using recording::LedgerWriter;
+
+struct Loop;
+
+enum class Stacks : std::uint8_t { kOff, kCaller, kFull };
+
+/// A poll or select call site of a thread that may turn out to be a loop: the waits seen so far,
+/// those that could not block included.
+inline constexpr std::uint32_t kWaitsKept = 8;
+inline constexpr std::uint32_t kWaitsBeforeLoop = 3;  // that could block
+struct WaitSite {
+  const void* caller;
+  Loop* loop;  // once it is one
+  struct Wait {
+    std::uint64_t began_ns;
+    std::uint64_t ended_ns;
+    std::int64_t timeout_ns;
+    std::int32_t ready;
+    std::uint32_t result;
+  };
+  Wait waits[kWaitsKept];
+  std::uint32_t seen;
+  std::uint32_t blocking;
+};
+inline constexpr int kWaitSites = 4;
+
+/// The turn that a thread is in.
+struct CurrentTurn {
+  Loop* loop;
+  FdSlot* slot;              // the descriptor that is being served, as far as is known
+  std::uint64_t started_ns;  // 0: none
+  std::uint64_t mark_ns;     // time up to here has been attributed
+  std::uint32_t number;
+};
+
+/// What the probe knows of a thread. Static TLS, all zero in a new thread.
+struct Thread {
+  enum State : std::uint32_t { kNew = 0, kReady = 1 };
+  State state;
+  std::uint32_t off;   // > 0: hooks pass through (the probe itself, a vfork child)
+  bool measuring;      // inside a LoopRecorder: a signal handler must not enter it again
+  bool reading_clock;  // likewise for the clock
+  std::int32_t tid;
+  Loop* last_loop;  // the one this thread waited on last
+  Loop* loops;      // all of this thread
+  CurrentTurn turn;
+  WaitSite sites[kWaitSites];
+  alignas(8) unsigned char clock[sizeof(recording::Clock)];
+};
+extern __thread Thread t_thread __attribute__((tls_model("initial-exec")));
+
+struct Probe {
+  const std::uint32_t* sentinel;  // see ForkSentinel; never null
+  std::uint32_t generation;       // what it reads while this process has its own recording
+  Stacks stacks;
+  bool sealed;  // a seccomp filter may kill us for a system call: make none
+  recording::ProcessRecorder* process;
+};
+extern Probe g_probe;
+extern LedgerWriter g_ledger;
+
+/// Whether this thread of this process records now.
+inline bool live(const Thread& thread) noexcept {
+  return thread.state == Thread::kReady && thread.off == 0 &&
+         __atomic_load_n(g_probe.sentinel, __ATOMIC_ACQUIRE) == g_probe.generation;
+}
+
+/// Makes it so if it can be: starts the probe, gives a forked child its recording, meets a new
+/// thread. False if nothing is to be recorded.
+bool come_alive(Thread& thread) noexcept;
+/// Only meets a new thread: a forked child that does nothing but close, duplicate and exec gets no
+/// recording.
+bool meet_thread(Thread& thread) noexcept;
+
+/// For waits and births: a forked child gets its recording with the first.
+inline bool recording_for(Thread& thread) noexcept { return live(thread) || come_alive(thread); }
+/// For deaths and use.
+inline bool noting_for(Thread& thread) noexcept { return live(thread) || meet_thread(thread); }
+
+/// CLOCK_MONOTONIC ns. Only for a live thread.
+std::uint64_t now(Thread& thread) noexcept;
+
+/// While it lives, hooks of this thread pass through.
+class Quiet {
+ public:
+  explicit Quiet(Thread& thread) noexcept : thread_(thread) { ++thread_.off; }
+  ~Quiet() { --thread_.off; }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+
+ private:
+  Thread& thread_;
+};
+
+/// From now on no system call may be made that the program would not make itself. Takes what it
+/// will need before.
+void seal(Thread& thread) noexcept;
+
+}  // namespace loopscope::probe

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A wait call with what is recorded around it. `call` makes it and returns what it returned; it is
+// called exactly once, and nothing is between it and the program that a cancellation could not
+// unwind.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+
+#include "instrumentation/probe/births.h"
+#include "instrumentation/probe/loops.h"
+
+namespace loopscope::probe {
+
+inline std::int64_t ns_of_ms(int timeout) noexcept {
+  return timeout < 0 ? recording::kTimeoutInfinite : std::int64_t{timeout} * 1'000'000;
+}
+inline std::int64_t ns_of_timespec(const struct timespec* timeout) noexcept {
+  return timeout == nullptr ? recording::kTimeoutInfinite
+                            : std::int64_t{timeout->tv_sec} * 1'000'000'000 + timeout->tv_nsec;
+}
+
+template <typename Call>
+[[gnu::always_inline]] inline int wait_on_epoll(Thread& thread, int epfd,
+                                                struct epoll_event* events, int most,
+                                                std::int64_t timeout_ns, Call call) {
+  if (!recording_for(thread) || thread.measuring) [[unlikely]]
+    return call();
+  Loop* loop = epoll_loop(thread, epfd);
+  if (loop == nullptr) [[unlikely]]
+    return call();
+  if (loop->waits_outside) [[unlikely]] {
+    loop->waits_outside = false;
+    timeout_ns = loop->outside_timeout;
+  } else {
+    begin_wait(thread, *loop, timeout_ns);
+  }
+  const int returned = call();
+  end_wait(thread, *loop, returned, timeout_ns, most);
+  if (returned > 0) served(thread, *loop, events, returned);
+  return returned;
+}
+
+/// `only_fd`: the descriptor if it waits for a single one, else -1; `any`: whether for any at all
+/// (a poll on none is a sleep); `caller`: where it was called.
+template <typename Call>
+[[gnu::always_inline]] inline int wait_by_poll(Thread& thread, const char* backend,
+                                               const void* caller, int only_fd, bool any,
+                                               std::int64_t timeout_ns, Call call) {
+  if (!any || !recording_for(thread) || thread.measuring) return call();
+  if (only_fd >= 0) {
+    const FdSlot* slot = g_ledger.slot(only_fd);
+    if (slot != nullptr && LedgerWriter::kind(*slot) == DescriptorKind::kEpoll) {
+      if (Loop* loop = epoll_loop(thread, only_fd)) {
+        if (loop->waits_outside) end_wait(thread, *loop, 0, loop->outside_timeout, 0);
+        begin_wait(thread, *loop, timeout_ns);
+        loop->waits_outside = false;
+        const int returned = call();
+        if (returned > 0) {
+          loop->waits_outside = true;
+          loop->outside_timeout = timeout_ns;
+        } else {
+          end_wait(thread, *loop, returned, timeout_ns, 0);
+        }
+        return returned;
+      }
+    }
+  }
+  // In a thread that runs an epoll loop, a poll is something that a callback waits for.
+  if (has_epoll_loop(thread)) return call();
+  if (Loop* loop = site_loop(thread, caller)) {
+    begin_wait(thread, *loop, timeout_ns);
+    const int returned = call();
+    end_wait(thread, *loop, returned, timeout_ns, 0);
+    return returned;
+  }
+  const std::uint64_t began = now(thread);
+  const int returned = call();
+  note_wait(thread, caller, backend, began, returned, timeout_ns);
+  return returned;
+}
+
+}  // namespace loopscope::probe

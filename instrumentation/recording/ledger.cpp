@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/recording/ledger.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace loopscope::recording {
+namespace {
+
+/// Only what is needed is written: the end of a longer text that was there before is never read.
+template <unsigned Size>
+void store_text(Text<Size>& to, const char* text, std::size_t size) noexcept {
+  if (size > Size - 1) size = Size - 1;
+  std::size_t at = 0;
+  for (; at + 8 <= size; at += 8) {
+    unsigned long long word;
+    memcpy(&word, text + at, 8);
+    __atomic_store_n(reinterpret_cast<unsigned long long*>(to.raw + at), word, __ATOMIC_RELAXED);
+  }
+  unsigned long long last = 0;
+  memcpy(&last, text + at, size - at);
+  __atomic_store_n(reinterpret_cast<unsigned long long*>(to.raw + at), last, __ATOMIC_RELAXED);
+}
+
+template <unsigned Size>
+void store_bytes(Text<Size>& to, const void* bytes, std::size_t size) noexcept {
+  char padded[Size] = {};
+  memcpy(padded, bytes, size < Size ? size : Size);
+  for (unsigned at = 0; at < Size; at += 8) {
+    unsigned long long word;
+    memcpy(&word, padded + at, 8);
+    __atomic_store_n(reinterpret_cast<unsigned long long*>(to.raw + at), word, __ATOMIC_RELAXED);
+  }
+}
+
+std::uint64_t mix(std::uint64_t hash, std::uint64_t value) noexcept {
+  hash = (hash ^ value) * 0x9E3779B97F4A7C15ull;
+  return hash ^ (hash >> 29);
+}
+
+/// The build id of the ELF image mapped at `begin`, from its PT_NOTE segments.
+std::size_t build_id_of(std::uintptr_t begin, std::uintptr_t end, std::uintptr_t bias,
+                        unsigned char* to, std::size_t most) noexcept {
+  const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(begin);
+  if (end - begin < sizeof *header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
+      header->e_phentsize != sizeof(ElfW(Phdr)) ||
+      header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) > 4096) {
+    return 0;
+  }
+  const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(begin + header->e_phoff);
+  for (unsigned i = 0; i < header->e_phnum; ++i) {
+    if (segments[i].p_type != PT_NOTE) continue;
+    std::uintptr_t at = bias + segments[i].p_vaddr;
+    const std::uintptr_t note_end = at + segments[i].p_memsz;
+    if (at < begin || note_end > end) continue;
+    while (at + sizeof(ElfW(Nhdr)) <= note_end) {
+      const auto* note = reinterpret_cast<const ElfW(Nhdr)*>(at);
+      const std::uintptr_t name = at + sizeof *note;
+      const std::uintptr_t content = name + (note->n_namesz + 3u) / 4 * 4;
+      at = content + (note->n_descsz + 3u) / 4 * 4;
+      if (at > note_end) break;
+      if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+          memcmp(reinterpret_cast<const void*>(name), "GNU", 4) == 0) {
+        const std::size_t size = note->n_descsz < most ? note->n_descsz : most;
+        memcpy(to, reinterpret_cast<const void*>(content), size);
+        return size;
+      }
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void LedgerWriter::attach(ProcessRecorder& process) noexcept {
+  process_ = &process;
+  slots_ = 0;
+  if (!process.active()) return;
+  const Region& region = process.region();
+  header_ = region.header();
+  chunks_ = header_->fd_chunks;
+  fds_ = region.fds();
+  details_ = region.details();
+  sites_ = region.sites();
+  modules_ = region.modules();
+  slots_ = static_cast<std::uint32_t>(header_->fd_slots);
+  header_->has_ledger = 1;
+}
+
+void LedgerWriter::forget() noexcept {
+  next_site_ = 0;
+  next_module_ = 0;
+  module_reserved_ = 0;
+  memset(site_pages_, 0, sizeof site_pages_);
+  memset(index_, 0, sizeof index_);
+}
+
+FdSlot* LedgerWriter::reserve_slot(int fd) noexcept {
+  const auto number = static_cast<std::uint32_t>(fd);
+  if (process_ == nullptr || slots_ == 0 || fd < 0) return nullptr;
+  if (number >= slots_) {
+    process_->drop(DropKind::kFds);
+    return nullptr;
+  }
+  const int saved = errno;
+  const std::uint32_t chunk = number / kFdsPerChunk;
+  const Region& region = process_->region();
+  const bool reserved =
+      reserve(region, header_->fds_offset + std::uint64_t{chunk} * kFdsPerChunk * sizeof(FdSlot),
+              kFdsPerChunk * sizeof(FdSlot)) &&
+      reserve(region,
+              header_->details_offset + std::uint64_t{chunk} * kFdsPerChunk * sizeof(FdDetail),
+              kFdsPerChunk * sizeof(FdDetail));
+  errno = saved;
+  if (!reserved) {
+    process_->drop(DropKind::kFds);
+    return nullptr;
+  }
+  __atomic_fetch_or(&header_->fd_chunks[chunk / 64].raw, 1ull << (chunk % 64), __ATOMIC_RELEASE);
+  return fds_ + number;
+}
+
+void LedgerWriter::reserve_ahead() noexcept {
+  for (int fd = 0; fd < 1024; fd += kFdsPerChunk) slot_for_writing(fd);
+  constexpr std::uint32_t kPages = 16;
+  const std::uint32_t first = __atomic_load_n(&next_site_, __ATOMIC_RELAXED) / kSitesPerPage;
+  for (std::uint32_t page = first; page < first + kPages && page < kMaxSites / kSitesPerPage;
+       ++page) {
+    if (!reserve(process_->region(), header_->sites_offset + std::uint64_t{page} * 4096, 4096))
+      return;
+    __atomic_fetch_or(&site_pages_[page / 64], 1ull << (page % 64), __ATOMIC_RELEASE);
+  }
+}
+
+void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
+  FdSlot* slot = slot_for_writing(fd);
+  if (slot == nullptr) return;
+  if (is_open(*slot)) {
+    bump(header_->fd_lost);
+    one_closed(*slot);
+    slot->generation.add(1);
+  }
+  FdDetail& detail = details_[fd];
+  const std::uint32_t generation = slot->generation.load() + 1;
+  slot->facts.store(static_cast<std::uint32_t>(birth.kind) |
+                    (static_cast<std::uint32_t>(birth.origin) << kFdOriginShift) | birth.flags);
+  slot->registered_epoll_fd.store(0);
+  slot->registered_events.store(0);
+  slot->registered_data.store(0);
+  slot->events.store(0);
+  slot->activity_ns.store(0);
+  slot->busy_ns.store(0);
+  slot->io_calls.store(0);
+  slot->site.store(birth.site);
+  slot->turn.store(0);
+  slot->turn_thread.store(0);
+  detail.generation.store(generation);
+  detail.thread_id.store(birth.thread_id);
+  detail.opened_ns.store(birth.now_ns);
+  detail.pair_fd.store(birth.pair_fd + 1);
+  detail.local.store("", 0);
+  detail.peer.store("", 0);
+  set_target(fd, birth.target != nullptr ? birth.target : "", birth.target_size);
+  slot->generation.store_release(generation);
+
+  const auto kind = static_cast<std::size_t>(birth.kind);
+  if (birth.origin == FdOrigin::kInherited) {
+    bump(header_->fd_inherited);
+  } else {
+    bump(header_->fd_opened[kind]);
+  }
+  if (birth.site != 0) {
+    Site& site = sites_[birth.site - 1];
+    bump(site.opened);
+    site.last_ns.store(birth.now_ns);
+    const std::uint64_t live = site.opened.load() - site.closed.load();
+    if (live > site.peak.load()) site.peak.store(live);
+  }
+  std::int64_t open;
+  if (__libc_single_threaded) {
+    open = header_->fd_open.load() + 1;
+    header_->fd_open.store(open);
+  } else {
+    open = __atomic_add_fetch(&header_->fd_open.raw, 1, __ATOMIC_RELAXED);
+  }
+  if (open > header_->fd_peak.load()) header_->fd_peak.store(open);
+}
+
+void LedgerWriter::one_closed(FdSlot& slot) noexcept {
+  bump(header_->fd_closed[static_cast<std::size_t>(kind(slot)) % kKindSlots]);
+  if (const SiteRef site = slot.site.load(); site != 0) bump(sites_[site - 1].closed);
+  if (__libc_single_threaded) {
+    header_->fd_open.add(-1);
+  } else {
+    __atomic_fetch_sub(&header_->fd_open.raw, 1, __ATOMIC_RELAXED);
+  }
+}
+
+bool LedgerWriter::closed(int fd) noexcept {
+  FdSlot* there = slot(fd);
+  if (there == nullptr) return false;
+  std::uint32_t generation = there->generation.load();
+  if ((generation & 1) == 0) return false;
+  // Two threads may close one number at once; only one of them does.
+  if (__libc_single_threaded) {
+    there->generation.store_release(generation + 1);
+  } else if (!__atomic_compare_exchange_n(&there->generation.raw, &generation, generation + 1,
+                                          false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    return false;
+  }
+  one_closed(*there);
+  return true;
+}
+
+void LedgerWriter::closed_unseen_birth() noexcept {
+  if (slots_ == 0) return;
+  constexpr auto kOther = static_cast<std::size_t>(DescriptorKind::kOther);
+  bump(header_->fd_met);
+  bump(header_->fd_opened[kOther]);
+  bump(header_->fd_closed[kOther]);
+}
+
+void LedgerWriter::closed_range(std::uint32_t first, std::uint32_t last,
+                                std::uint64_t before_ns) noexcept {
+  for (std::uint64_t number = first; number <= last && number < slots_; ++number) {
+    const FdSlot* there = slot(static_cast<int>(number));
+    if (there == nullptr) {
+      number |= kFdsPerChunk - 1;  // nothing in this chunk
+      continue;
+    }
+    if (is_open(*there) && details_[number].opened_ns.load() <= before_ns) {
+      closed(static_cast<int>(number));
+    }
+  }
+}
+
+void LedgerWriter::flag_range(std::uint32_t first, std::uint32_t last,
+                              std::uint32_t flags) noexcept {
+  for (std::uint64_t number = first; number <= last && number < slots_; ++number) {
+    FdSlot* there = slot(static_cast<int>(number));
+    if (there == nullptr) {
+      number |= kFdsPerChunk - 1;
+    } else if (is_open(*there)) {
+      there->facts.store(there->facts.load() | flags);
+    }
+  }
+}
+
+void LedgerWriter::set_flags(int fd, std::uint32_t set, std::uint32_t clear) noexcept {
+  if (FdSlot* there = slot(fd)) there->facts.store((there->facts.load() & ~clear) | set);
+}
+
+void LedgerWriter::set_kind(int fd, DescriptorKind kind) noexcept {
+  set_flags(fd, static_cast<std::uint32_t>(kind), kFdKindMask);
+}
+
+void LedgerWriter::set_target(int fd, const char* text, std::size_t size) noexcept {
+  if (slot(fd) == nullptr) return;
+  // Of a path that is too long the end tells more.
+  const std::size_t cut = size > kTargetBytes - 1 ? size - (kTargetBytes - 1) : 0;
+  store_text(details_[fd].target, text + cut, size - cut);
+}
+
+void LedgerWriter::set_address(Text<32>& to, int fd, const void* address,
+                               std::size_t size) noexcept {
+  if (address == nullptr || size < sizeof(sa_family_t)) return;
+  sa_family_t family = 0;
+  memcpy(&family, address, sizeof family);
+  if (family == AF_INET || family == AF_INET6) {
+    store_bytes(to, address, size);
+  } else if (family == AF_UNIX && size > offsetof(sockaddr_un, sun_path)) {
+    char path[sizeof(sockaddr_un::sun_path)];
+    std::size_t length = size - offsetof(sockaddr_un, sun_path);
+    if (length > sizeof path) length = sizeof path;
+    memcpy(path, static_cast<const char*>(address) + offsetof(sockaddr_un, sun_path), length);
+    if (path[0] == '\0') path[0] = '@';  // abstract, as ss(8) and /proc/net/unix write it
+    set_target(fd, path, strnlen(path, length));
+  }
+}
+
+void LedgerWriter::set_local(int fd, const void* address, std::size_t size) noexcept {
+  if (slot(fd) != nullptr) set_address(details_[fd].local, fd, address, size);
+}
+void LedgerWriter::set_peer(int fd, const void* address, std::size_t size) noexcept {
+  if (slot(fd) != nullptr) set_address(details_[fd].peer, fd, address, size);
+}
+
+SiteRef LedgerWriter::site(DescriptorKind kind, const std::uintptr_t* frames, int count,
+                           std::uint64_t now_ns) noexcept {
+  if (slots_ == 0 || count == 0) return 0;
+  if (count > static_cast<int>(kSiteFrames)) count = kSiteFrames;
+  std::uint64_t hash = static_cast<std::uint64_t>(kind) + 1;
+  for (int i = 0; i < count; ++i) hash = mix(hash, frames[i]);
+  if (hash == 0) hash = 1;
+  std::uint32_t at = static_cast<std::uint32_t>(hash >> 32) % kIndexSize;
+  for (;;) {
+    const SiteRef ref = __atomic_load_n(&index_[at], __ATOMIC_ACQUIRE);
+    if (ref == 0) break;
+    if (sites_[ref - 1].hash.load() == hash) return ref;
+    at = (at + 1) % kIndexSize;
+  }
+  const SiteRef made = make_site(hash, kind, frames, count, now_ns);
+  if (made == 0) return 0;
+  // The index has twice as many places as there are sites: one is free.
+  for (;;) {
+    SiteRef there = 0;
+    if (__atomic_compare_exchange_n(&index_[at], &there, made, false, __ATOMIC_RELEASE,
+                                    __ATOMIC_ACQUIRE)) {
+      return made;
+    }
+    if (sites_[there - 1].hash.load() == hash) {
+      sites_[made - 1].hash.store(0);  // another thread was first: ours stays unused
+      return there;
+    }
+    at = (at + 1) % kIndexSize;
+  }
+}
+
+SiteRef LedgerWriter::make_site(std::uint64_t hash, DescriptorKind kind,
+                                const std::uintptr_t* frames, int count,
+                                std::uint64_t now_ns) noexcept {
+  const int saved = errno;
+  std::uint32_t index = __atomic_load_n(&next_site_, __ATOMIC_RELAXED);
+  do {
+    if (index >= kMaxSites) {
+      process_->drop(DropKind::kSites);
+      return 0;
+    }
+  } while (!__atomic_compare_exchange_n(&next_site_, &index, index + 1, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED));
+  const std::uint32_t page = index / kSitesPerPage;
+  const std::uint64_t bit = 1ull << (page % 64);
+  if ((__atomic_load_n(&site_pages_[page / 64], __ATOMIC_ACQUIRE) & bit) == 0) {
+    if (!reserve(process_->region(), header_->sites_offset + std::uint64_t{page} * 4096, 4096)) {
+      errno = saved;
+      process_->drop(DropKind::kSites);
+      return 0;
+    }
+    __atomic_fetch_or(&site_pages_[page / 64], bit, __ATOMIC_RELEASE);
+  }
+  Site& site = sites_[index];
+  site.kind.store(static_cast<std::uint32_t>(kind));
+  site.frame_count.store(static_cast<std::uint32_t>(count));
+  site.first_ns.store(now_ns);
+  for (int i = 0; i < count; ++i) {
+    site.frames[i].store(frames[i]);
+    site.modules[i].store(module_of(frames[i]));
+  }
+  site.hash.store_release(hash);
+  std::uint32_t published = header_->site_count.load();
+  while (published < index + 1 &&
+         !__atomic_compare_exchange_n(&header_->site_count.raw, &published, index + 1, false,
+                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+  }
+  errno = saved;
+  return index + 1;
+}
+
+std::uint16_t LedgerWriter::module_of(std::uintptr_t address) noexcept {
+  dl_find_object found{};
+  if (_dl_find_object(reinterpret_cast<void*>(address - 1), &found) != 0) return 0;
+  const auto begin = reinterpret_cast<std::uintptr_t>(found.dlfo_map_start);
+  const auto end = reinterpret_cast<std::uintptr_t>(found.dlfo_map_end);
+  const std::uintptr_t bias = found.dlfo_link_map->l_addr;
+  const char* name = found.dlfo_link_map->l_name;
+  char exe[sizeof(Module::path)];
+  if (name == nullptr || name[0] == '\0') {
+    const ssize_t size = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[size > 0 ? size : 0] = '\0';
+    name = exe;
+  }
+  const std::size_t name_size = strlen(name);
+  const std::uint32_t known = header_->module_count.load_acquire();
+  for (std::uint32_t i = 0; i < known; ++i) {
+    const Module& module = modules_[i];
+    if (module.begin.load() == begin && module.end.load() == end && module.bias.load() == bias &&
+        strncmp(module.path.raw, name, sizeof module.path.raw - 1) == 0) {
+      return static_cast<std::uint16_t>(i + 1);
+    }
+  }
+  // Two threads may add one module twice; that does no harm.
+  const std::uint32_t index = __atomic_fetch_add(&next_module_, 1, __ATOMIC_RELAXED);
+  if (index >= kMaxModules) {
+    process_->drop(DropKind::kModules);
+    return 0;
+  }
+  const std::uint32_t wanted = (index + 1) * sizeof(Module);
+  if (__atomic_load_n(&module_reserved_, __ATOMIC_ACQUIRE) < wanted) {
+    const std::uint32_t size = (wanted + 4095) / 4096 * 4096;
+    if (!reserve(process_->region(), header_->modules_offset, size)) {
+      process_->drop(DropKind::kModules);
+      return 0;
+    }
+    __atomic_store_n(&module_reserved_, size, __ATOMIC_RELEASE);
+  }
+  Module& module = modules_[index];
+  module.begin.store(begin);
+  module.end.store(end);
+  module.bias.store(bias);
+  unsigned char id[31];
+  const std::size_t id_size = build_id_of(begin, end, bias, id, sizeof id);
+  store_bytes(module.build_id, id, id_size);
+  module.build_id_bytes.store(static_cast<std::uint32_t>(id_size));
+  module.path_truncated.store(name_size > sizeof module.path.raw - 1 ? 1 : 0);
+  store_text(module.path, name, name_size);
+  std::uint32_t published = known;
+  while (published < index + 1 &&
+         !__atomic_compare_exchange_n(&header_->module_count.raw, &published, index + 1, false,
+                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+  }
+  return static_cast<std::uint16_t>(index + 1);
+}
+
+}  // namespace loopscope::recording

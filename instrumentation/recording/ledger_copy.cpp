@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/recording/ledger_copy.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "instrumentation/recording/loop_copy.h"
+
+namespace loopscope::recording {
+namespace {
+
+/// Tries for one descriptor that is opened and closed while it is copied. One that always changes
+/// is left out: it is neither open nor closed for as long as a look takes.
+constexpr int kAttempts = 3;
+/// From so many new descriptors in a chunk on, all its details are copied in one piece.
+constexpr std::size_t kOneByOne = 8;
+
+bool is_open(std::uint32_t generation) { return (generation & 1) != 0; }
+
+bool chunk_is_there(const Header& now, std::uint32_t chunk) {
+  return (now.fd_chunks[chunk / 64].load() >> (chunk % 64) & 1) != 0;
+}
+
+/// How many numbers a chunk has; 0: it lies beyond the table.
+std::uint32_t numbers_in(const Header& parts, std::uint32_t chunk) {
+  const std::uint64_t first = std::uint64_t{chunk} * kFdsPerChunk;
+  if (first >= parts.fd_slots) return 0;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(kFdsPerChunk, parts.fd_slots - first));
+}
+
+bool read_slots(const Bytes& bytes, const Header& parts, std::uint64_t first, FdSlot* to,
+                std::size_t count) {
+  return bytes.read(parts.fds_offset + first * sizeof(FdSlot), to, count * sizeof(FdSlot));
+}
+bool read_details(const Bytes& bytes, const Header& parts, std::uint64_t first, FdDetail* to,
+                  std::size_t count) {
+  return bytes.read(parts.details_offset + first * sizeof(FdDetail), to, count * sizeof(FdDetail));
+}
+
+DescriptorKind valid_kind(std::uint32_t kind) {
+  return kind < kDescriptorKinds ? static_cast<DescriptorKind>(kind) : DescriptorKind::kOther;
+}
+
+std::uint64_t not_negative(std::int64_t value) {
+  return value > 0 ? static_cast<std::uint64_t>(value) : 0;
+}
+
+/// An instant of the recording as CLOCK_REALTIME; 0 stays "not known".
+std::uint64_t instant(std::uint64_t ns, std::int64_t to_realtime) {
+  return ns == 0 ? 0 : ns + static_cast<std::uint64_t>(to_realtime);
+}
+
+FdRecord record_of(std::uint64_t number, const FdSlot& slot, std::int64_t to_realtime) {
+  FdRecord record;
+  const std::uint32_t facts = slot.facts.load();
+  const std::uint32_t origin = facts >> kFdOriginShift & 0xFF;
+  record.fd = static_cast<std::int32_t>(number);
+  record.generation = slot.generation.load();
+  record.kind = valid_kind(facts & kFdKindMask);
+  record.origin = origin <= static_cast<std::uint32_t>(FdOrigin::kMet)
+                      ? static_cast<FdOrigin>(origin)
+                      : FdOrigin::kUnknown;
+  record.close_on_exec = (facts & kFdCloseOnExec) != 0;
+  record.non_blocking = (facts & kFdNonBlocking) != 0;
+  record.listening = (facts & kFdListening) != 0;
+  record.accepted = (facts & kFdAccepted) != 0;
+  record.read_end = (facts & kFdReadEnd) != 0;
+  record.write_end = (facts & kFdWriteEnd) != 0;
+  record.registered_epoll_fd = std::max(slot.registered_epoll_fd.load(), 0) - 1;
+  record.registered_events = slot.registered_events.load();
+  record.events = slot.events.load();
+  record.io_calls = slot.io_calls.load();
+  record.activity_ns = instant(slot.activity_ns.load(), to_realtime);
+  record.busy_ns = slot.busy_ns.load();
+  return record;
+}
+
+bool copy_modules(const Bytes& bytes, const Header& parts, const Header& now,
+                  std::vector<Module>& modules) {
+  modules.resize(std::min(now.module_count.load_acquire(), kMaxModules));
+  return bytes.read(parts.modules_offset, modules.data(), modules.size() * sizeof(Module));
+}
+
+SiteRecord site_of(const Site& site, const std::vector<Module>& modules, std::int64_t to_realtime) {
+  SiteRecord record;
+  // Without a hash: being made, or made twice and this one is not used.
+  if (site.hash.load() == 0) return record;
+  record.kind = valid_kind(site.kind.load());
+  record.opened = site.opened.load();
+  record.closed = site.closed.load();
+  record.peak = site.peak.load();
+  record.first_ns = instant(site.first_ns.load(), to_realtime);
+  record.last_ns = instant(site.last_ns.load(), to_realtime);
+  const std::uint32_t frames = std::min(site.frame_count.load(), kSiteFrames);
+  record.frames.reserve(frames);
+  for (std::uint32_t i = 0; i < frames; ++i) {
+    SiteFrame frame;
+    frame.address = site.frames[i].load();
+    const std::size_t module = site.modules[i].load();
+    if (module != 0 && module <= modules.size()) {
+      frame.module = module - 1;
+      frame.offset = frame.address - modules[module - 1].bias.load();
+    }
+    record.frames.push_back(frame);
+  }
+  return record;
+}
+
+ModuleRecord module_of(const Module& module) {
+  ModuleRecord record;
+  record.path = text(module.path.raw, sizeof module.path.raw);
+  const std::size_t bytes =
+      std::min<std::size_t>(module.build_id_bytes.load(), sizeof module.build_id.raw - 1);
+  record.build_id.assign(module.build_id.raw, module.build_id.raw + bytes);
+  return record;
+}
+
+}  // namespace
+
+std::string address_text(const void* address, std::size_t size) {
+  sa_family_t family = AF_UNSPEC;
+  if (size >= sizeof family) std::memcpy(&family, address, sizeof family);
+  char host[INET6_ADDRSTRLEN] = {};
+  if (family == AF_INET && size >= sizeof(sockaddr_in)) {
+    sockaddr_in in{};
+    std::memcpy(&in, address, sizeof in);
+    if (inet_ntop(AF_INET, &in.sin_addr, host, sizeof host) == nullptr) return "";
+    return std::string(host) + ":" + std::to_string(ntohs(in.sin_port));
+  }
+  if (family == AF_INET6 && size >= sizeof(sockaddr_in6)) {
+    sockaddr_in6 in{};
+    std::memcpy(&in, address, sizeof in);
+    if (inet_ntop(AF_INET6, &in.sin6_addr, host, sizeof host) == nullptr) return "";
+    std::string text = std::string("[") + host;
+    if (in.sin6_scope_id != 0) text += "%" + std::to_string(in.sin6_scope_id);
+    return text + "]:" + std::to_string(ntohs(in.sin6_port));
+  }
+  return "";
+}
+
+/// Copies of one chunk. A slot is one descriptor's if its generation is odd; others are left out.
+struct LedgerCopier::Chunk {
+  std::uint32_t numbers = 0;
+  std::vector<FdSlot> slots{kFdsPerChunk};
+  std::vector<FdSlot> again{kFdsPerChunk};
+  std::vector<FdDetail> details{kFdsPerChunk};
+  std::vector<bool> has_detail = std::vector<bool>(kFdsPerChunk);
+};
+
+bool LedgerCopier::copy_chunk(const Bytes& bytes, const Header& parts, std::uint32_t chunk,
+                              bool details, Chunk& copy) {
+  const std::uint64_t first = std::uint64_t{chunk} * kFdsPerChunk;
+  const std::vector<Birth>& births = births_[chunk];
+  if (!read_slots(bytes, parts, first, copy.slots.data(), copy.numbers)) return false;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // with the release store of a generation that is odd
+
+  std::vector<std::uint32_t> wanted;
+  for (std::uint32_t i = 0; i < copy.numbers; ++i) {
+    const std::uint32_t generation = copy.slots[i].generation.load();
+    copy.has_detail[i] = false;
+    if (!is_open(generation)) continue;
+    if (details || births.empty() || births[i].generation != generation) wanted.push_back(i);
+  }
+  if (wanted.size() > kOneByOne) {
+    if (!read_details(bytes, parts, first, copy.details.data(), copy.numbers)) return false;
+  } else {
+    for (const std::uint32_t i : wanted) {
+      if (!read_details(bytes, parts, first + i, &copy.details[i], 1)) return false;
+    }
+  }
+  for (const std::uint32_t i : wanted) copy.has_detail[i] = true;
+
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (!read_slots(bytes, parts, first, copy.again.data(), copy.numbers)) return false;
+  for (std::uint32_t i = 0; i < copy.numbers; ++i) {
+    std::uint32_t generation = copy.again[i].generation.load();
+    if (generation == copy.slots[i].generation.load()) continue;
+    // Opened or closed meanwhile.
+    bool settled = false;
+    for (int attempt = 0; attempt < kAttempts && !settled; ++attempt) {
+      FdSlot& slot = copy.slots[i];
+      if (!read_slots(bytes, parts, first + i, &slot, 1)) return false;
+      __atomic_thread_fence(__ATOMIC_ACQUIRE);
+      if (!read_details(bytes, parts, first + i, &copy.details[i], 1)) return false;
+      __atomic_thread_fence(__ATOMIC_ACQUIRE);
+      if (!bytes.read(parts.fds_offset + (first + i) * sizeof(FdSlot), &generation,
+                      sizeof generation)) {
+        return false;
+      }
+      settled = generation == slot.generation.load();
+    }
+    copy.has_detail[i] = settled;
+    if (!settled) copy.slots[i].generation.store(0);
+  }
+  return true;
+}
+
+bool LedgerCopier::copy(const Bytes& bytes, const Header& parts, const Header& now,
+                        std::int64_t to_realtime, bool details, Ledger& ledger,
+                        std::vector<Registration>& registered) {
+  ledger.open = not_negative(now.fd_open.load());
+  ledger.peak = not_negative(now.fd_peak.load());
+  ledger.inherited = now.fd_inherited.load();
+  ledger.met = now.fd_met.load();
+  ledger.lost = now.fd_lost.load();
+  ledger.bad_closes = now.bad_closes.load();
+  ledger.accepts = now.accepts.load();
+  for (std::size_t kind = 0; kind < kKindSlots; ++kind) {
+    const auto to = static_cast<std::size_t>(valid_kind(static_cast<std::uint32_t>(kind)));
+    ledger.opened[to] += now.fd_opened[kind].load();
+    ledger.closed[to] += now.fd_closed[kind].load();
+  }
+
+  // Descriptors before sites: a site is published before a descriptor names it.
+  births_.resize(kFdChunks);
+  Chunk copy;
+  for (std::uint32_t chunk = 0; chunk < kFdChunks; ++chunk) {
+    copy.numbers = numbers_in(parts, chunk);
+    if (copy.numbers == 0) break;
+    if (!chunk_is_there(now, chunk)) continue;
+    if (!copy_chunk(bytes, parts, chunk, details, copy)) return false;
+    std::vector<Birth>& births = births_[chunk];
+    births.resize(kFdsPerChunk);
+    for (std::uint32_t i = 0; i < copy.numbers; ++i) {
+      const FdSlot& slot = copy.slots[i];
+      const std::uint32_t generation = slot.generation.load();
+      if (!is_open(generation)) continue;
+      FdRecord record = record_of(std::uint64_t{chunk} * kFdsPerChunk + i, slot, to_realtime);
+      if (const std::uint32_t site = slot.site.load(); site != 0) record.site = site - 1;
+      if (copy.has_detail[i]) {
+        const FdDetail& detail = copy.details[i];
+        births[i] = {generation, 0, 0};
+        // Of an earlier descriptor, if it could not be written for this one.
+        if (detail.generation.load() == generation) {
+          births[i].thread_id = detail.thread_id.load();
+          births[i].opened_ns = detail.opened_ns.load();
+          record.pair_fd = std::max(detail.pair_fd.load(), 0) - 1;
+          if (details) {
+            record.target = text(detail.target.raw, sizeof detail.target.raw);
+            record.local = address_text(detail.local.raw, sizeof detail.local.raw);
+            record.peer = address_text(detail.peer.raw, sizeof detail.peer.raw);
+          }
+        }
+      }
+      record.thread_id = births[i].thread_id;
+      record.opened_ns = instant(births[i].opened_ns, to_realtime);
+      if (record.registered_epoll_fd >= 0) {
+        registered.emplace_back(record.fd, record.registered_epoll_fd);
+      }
+      ledger.fds.push_back(std::move(record));
+    }
+  }
+
+  Header later;
+  if (!bytes.read(0, &later, sizeof later)) return false;
+  std::vector<Module> modules;
+  std::vector<Site> sites(std::min(later.site_count.load_acquire(), kMaxSites));
+  if (!bytes.read(parts.sites_offset, sites.data(), sites.size() * sizeof(Site))) return false;
+  // Modules after sites, for the same reason.
+  if (!bytes.read(0, &later, sizeof later) || !copy_modules(bytes, parts, later, modules)) {
+    return false;
+  }
+  ledger.sites.reserve(sites.size());
+  for (const Site& site : sites) ledger.sites.push_back(site_of(site, modules, to_realtime));
+  ledger.modules.reserve(modules.size());
+  for (const Module& module : modules) ledger.modules.push_back(module_of(module));
+  for (FdRecord& record : ledger.fds) {
+    if (record.site && *record.site >= ledger.sites.size()) record.site.reset();
+  }
+  return true;
+}
+
+bool copy_registrations(const Bytes& bytes, const Header& parts, const Header& now,
+                        std::vector<Registration>& registered) {
+  std::vector<FdSlot> slots(kFdsPerChunk);
+  for (std::uint32_t chunk = 0; chunk < kFdChunks; ++chunk) {
+    const std::uint32_t numbers = numbers_in(parts, chunk);
+    if (numbers == 0) break;
+    if (!chunk_is_there(now, chunk)) continue;
+    const std::uint64_t first = std::uint64_t{chunk} * kFdsPerChunk;
+    if (!read_slots(bytes, parts, first, slots.data(), numbers)) return false;
+    for (std::uint32_t i = 0; i < numbers; ++i) {
+      const std::int32_t epoll_fd = std::max(slots[i].registered_epoll_fd.load(), 0) - 1;
+      if (epoll_fd >= 0) registered.emplace_back(static_cast<std::int32_t>(first + i), epoll_fd);
+    }
+  }
+  return true;
+}
+
+bool copy_generations(const Bytes& bytes, const Header& parts, const Header& now,
+                      const std::vector<std::int32_t>& numbers,
+                      std::vector<std::uint32_t>& generations) {
+  generations.assign(numbers.size(), 0);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const auto number = static_cast<std::uint64_t>(numbers[i]);
+    if (numbers[i] < 0 || number >= parts.fd_slots || number / kFdsPerChunk >= kFdChunks) continue;
+    if (!chunk_is_there(now, static_cast<std::uint32_t>(number / kFdsPerChunk))) continue;
+    if (!bytes.read(parts.fds_offset + number * sizeof(FdSlot), &generations[i],
+                    sizeof generations[i])) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace loopscope::recording
