@@ -30,6 +30,8 @@ void born(Thread& thread, int fd, const StackStart& site, const Born& facts) noe
   birth.target_size = facts.target_size;
   birth.pair_fd = facts.pair_fd;
   g_ledger.opened(fd, birth);
+  // One of this number that was closed out of sight has loops no more.
+  if (facts.kind == DescriptorKind::kEpoll) close_epoll(fd);
 }
 
 void accepted(Thread& thread, int fd, int listener, int flags, const StackStart& site,

@@ -36,7 +36,10 @@ inline std::uint32_t close_on_exec(int flags) noexcept {
 }
 
 inline bool starts_with(const char* text, const char* with) noexcept {
-  return strncmp(text, with, strlen(with)) == 0;
+  while (*with != '\0') {
+    if (*text++ != *with++) return false;
+  }
+  return true;
 }
 
 inline Born opened_path(const char* path, int flags) noexcept {

@@ -216,7 +216,8 @@ void begin_wait(Thread& thread, Loop& loop, std::int64_t timeout_ns) noexcept {
   const std::uint64_t now = recorder.poll_started_ns();
   if (thread.turn.started_ns != 0) {
     if (thread.turn.loop == &loop) attribute(thread.turn, now);
-    thread.turn = CurrentTurn{};
+    thread.turn.started_ns = 0;
+    thread.turn.slot = nullptr;
   }
   // It looks at its timers between two waits: by now it has.
   if (loop.deadline_ns != 0 && now > loop.deadline_ns) {

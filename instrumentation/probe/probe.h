@@ -56,8 +56,9 @@ struct CurrentTurn {
   std::uint32_t number;
 };
 
-/// What the probe knows of a thread. Static TLS, all zero in a new thread.
-struct Thread {
+/// What the probe knows of a thread. Static TLS, all zero in a new thread. What every turn touches
+/// is on one cache line.
+struct alignas(64) Thread {
   enum State : std::uint32_t { kNew = 0, kReady = 1 };
   State state;
   std::uint32_t off;   // > 0: hooks pass through (the probe itself, a vfork child)
@@ -65,8 +66,9 @@ struct Thread {
   bool reading_clock;  // likewise for the clock
   std::int32_t tid;
   Loop* last_loop;  // the one this thread waited on last
-  Loop* loops;      // all of this thread
   CurrentTurn turn;
+
+  Loop* loops;  // all of this thread
   WaitSite sites[kWaitSites];
   alignas(8) unsigned char clock[sizeof(recording::Clock)];
 };

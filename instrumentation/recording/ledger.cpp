@@ -165,8 +165,9 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   detail.thread_id.store(birth.thread_id);
   detail.opened_ns.store(birth.now_ns);
   detail.pair_fd.store(birth.pair_fd + 1);
-  detail.local.store("", 0);
-  detail.peer.store("", 0);
+  // An address begins with its family: 0 is none.
+  store_text(detail.local, "", 0);
+  store_text(detail.peer, "", 0);
   set_target(fd, birth.target != nullptr ? birth.target : "", birth.target_size);
   slot->generation.store_release(generation);
 

@@ -46,8 +46,60 @@ static void close_turn(LoopHot& hot) {
   hot.current_turn.store(static_cast<std::uint16_t>(hot.turns.load()));
 }
 
-bool read_hot(const Bytes& bytes, std::uint64_t block, LoopHot& hot) {
-  return bytes.read(block, &hot, sizeof hot);
+/// Format 1 has no `folded`: what follows it lies one word earlier, and all turns are in the
+/// histograms.
+static void convert_from_1(LoopHot& hot) {
+  constexpr std::size_t kMoved =
+      offsetof(LoopHot, timer_lag) + sizeof(HistogramTotals) - offsetof(LoopHot, nonblocking);
+  std::memmove(&hot.nonblocking, &hot.folded, kMoved);
+  hot.folded.store(hot.turns.load());
+}
+
+bool read_hot(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopHot& hot) {
+  if (!bytes.read(block, &hot, sizeof hot)) return false;
+  if (version == 1) convert_from_1(hot);
+  return true;
+}
+
+/// The records of the turns after `after` up to and with `head`; false if the bytes are not there.
+static bool read_records(const Bytes& bytes, std::uint64_t ring, std::uint32_t capacity,
+                         std::uint64_t after, std::uint64_t head, TurnRecord* to) {
+  const std::uint64_t wanted = head - after;
+  const std::uint64_t from = after % capacity;
+  const std::uint64_t straight = std::min<std::uint64_t>(wanted, capacity - from);
+  return bytes.read(ring + from * sizeof(TurnRecord), to, straight * sizeof(TurnRecord)) &&
+         (straight == wanted ||
+          bytes.read(ring, to + straight, (wanted - straight) * sizeof(TurnRecord)));
+}
+
+static bool is_of_turn(const TurnRecord& record, std::uint64_t turn) {
+  return (record.facts.load() & 0xFFFF) == (turn & 0xFFFF);
+}
+
+/// Adds the turns that lie in the ring and are not in the histograms yet.
+static bool add_unfolded(const Bytes& bytes, std::uint64_t block, LoopCopy& copy) {
+  const std::uint64_t turns = copy.hot.turns.load();
+  const std::uint64_t folded = copy.hot.folded.load();
+  // More cannot be: a copy that is torn (the sequence will tell), or a damaged file.
+  if (folded >= turns || turns - folded > kFoldTurns) return true;
+  std::uint32_t capacity = 0;
+  std::uint64_t ring = 0;
+  TurnRecord records[kFoldTurns];
+  if (!bytes.read(block + offsetof(LoopBlock, ring_turns), &capacity, sizeof capacity) ||
+      !bytes.read(block + offsetof(LoopBlock, ring_offset), &ring, sizeof ring) ||
+      capacity < kFoldTurns || !read_records(bytes, ring, capacity, folded, turns, records)) {
+    return false;
+  }
+  for (std::uint64_t turn = folded + 1; turn <= turns; ++turn) {
+    const TurnRecord& record = records[turn - folded - 1];
+    if (!is_of_turn(record, turn)) continue;  // only in a torn copy
+    const std::uint64_t times = record.poll_and_busy.load();
+    copy.poll_wait.add(unpack_duration(static_cast<std::uint32_t>(times)));
+    copy.busy.add(unpack_duration(static_cast<std::uint32_t>(times >> 32)));
+    const auto ready = static_cast<std::uint32_t>(record.facts.load() >> 34);
+    if (ready != kFactsReadyUnknown) copy.ready.add(ready);
+  }
+  return true;
 }
 
 static bool read_histograms(const Bytes& bytes, std::uint64_t block, LoopCopy& copy) {
@@ -61,16 +113,18 @@ static bool read_histograms(const Bytes& bytes, std::uint64_t block, LoopCopy& c
          read_histogram(bytes, block + offsetof(LoopBlock, poll_delay_buckets), copy.hot.poll_delay,
                         Scale::kTime, copy.poll_delay) &&
          read_histogram(bytes, block + offsetof(LoopBlock, timer_lag_buckets), copy.hot.timer_lag,
-                        Scale::kTime, copy.timer_lag);
+                        Scale::kTime, copy.timer_lag) &&
+         add_unfolded(bytes, block, copy);
 }
 
 /// One exact cut if it can be had (see LoopHot), else an exact `hot` with histograms copied after
 /// it; `skew_turns` then says how many turns passed meanwhile.
-bool copy_loop(const Bytes& bytes, std::uint64_t block, LoopCopy& copy, std::uint64_t& skew_turns) {
+bool copy_loop(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy,
+               std::uint64_t& skew_turns) {
   skew_turns = 0;
   std::uint64_t after = 0;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (!read_hot(bytes, block, copy.hot)) return false;
+    if (!read_hot(bytes, block, version, copy.hot)) return false;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     const std::uint64_t before = copy.hot.sequence.load();
     if (before % 2 != 0) continue;
@@ -84,9 +138,10 @@ bool copy_loop(const Bytes& bytes, std::uint64_t block, LoopCopy& copy, std::uin
   // Too fast a loop (a turn shorter than the copy), or a writer that died inside a section: take
   // the pieces as they come. Each value is one that was there at some moment between the two loads
   // of `turns`.
-  if (!read_hot(bytes, block, copy.hot) || !read_histograms(bytes, block, copy)) return false;
+  if (!read_hot(bytes, block, version, copy.hot) || !read_histograms(bytes, block, copy))
+    return false;
   LoopHot later;
-  if (!read_hot(bytes, block, later)) return false;
+  if (!read_hot(bytes, block, version, later)) return false;
   skew_turns = later.turns.load() - copy.hot.turns.load() + 2;
   // A writer that is still at it may have counted the turn in progress meanwhile: rather leave it
   // out than count it twice.
@@ -150,25 +205,17 @@ bool copy_turns(const Bytes& bytes, std::uint64_t block, std::uint64_t ring, std
   if (first > head) return true;
   const std::uint64_t wanted = head - first + 1;
   std::vector<TurnRecord> records(wanted);
-  const std::uint64_t from = (first - 1) % capacity;
-  const std::uint64_t straight = std::min<std::uint64_t>(wanted, capacity - from);
-  if (!bytes.read(ring + from * sizeof(TurnRecord), records.data(), straight * sizeof(TurnRecord)))
-    return false;
-  if (straight < wanted &&
-      !bytes.read(ring, records.data() + straight, (wanted - straight) * sizeof(TurnRecord))) {
-    return false;
-  }
+  if (!read_records(bytes, ring, capacity, first - 1, head, records.data())) return false;
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
   LoopHot now;
-  if (!read_hot(bytes, block, now)) return false;
+  if (!read_hot(bytes, block, kVersion, now)) return false;  // `turns` is there in every version
   // The writer may be inside turn `turns` + 1, whose record takes the place of the one a whole ring
   // earlier.
   const std::uint64_t overwritten =
       now.turns.load() + 1 > capacity ? now.turns.load() + 1 - capacity : 0;
   out.reserve(wanted);
   for (std::uint64_t i = 0; i < wanted; ++i) {
-    if (first + i <= overwritten || (records[i].facts.load() & 0xFFFF) != ((first + i) & 0xFFFF))
-      continue;
+    if (first + i <= overwritten || !is_of_turn(records[i], first + i)) continue;
     out.push_back(to_turn(records[i], first + i, to_realtime));
   }
   return true;

@@ -29,12 +29,14 @@ bool turn_is_open(const LoopHot& hot);
 
 /// The loop whose block is at `block`. One exact cut if it can be had; otherwise `skew_turns` says
 /// by how many turns its parts may differ. False if the bytes are not there.
-bool copy_loop(const Bytes& bytes, std::uint64_t block, LoopCopy& copy, std::uint64_t& skew_turns);
+bool copy_loop(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy,
+               std::uint64_t& skew_turns);
 
 /// The watcher whose block is at `offset`.
 bool copy_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& watcher);
 
-bool read_hot(const Bytes& bytes, std::uint64_t block, LoopHot& hot);
+/// In today's layout, whichever the recording's `version`.
+bool read_hot(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopHot& hot);
 
 /// The turns after `after` up to `head`, at most `limit` of them, the newest. Those that are
 /// overwritten meanwhile are left out.

@@ -5,10 +5,11 @@
 //
 // Thread-safety: a LoopRecorder and its watchers belong to the thread that runs the loop; making
 // and ending them may happen on any thread. Cost of a turn (poll_begin + poll_end): two clock
-// reads, three histogram counts and a record of 32 bytes. No locked instruction, no allocation, no
-// system call (bar a clock_gettime(2) four times a second). Fork: the first operation in a forked
-// child gives the child a recording of its own and moves the loop there; the parent's is never
-// touched. Nothing here throws; what cannot be recorded is dropped and counted. errno is kept.
+// reads and a record of 32 bytes, and its share of counting 32 turns at once. No locked
+// instruction, no allocation, no system call (bar a clock_gettime(2) four times a second). Fork:
+// the first operation in a forked child gives the child a recording of its own and moves the loop
+// there; the parent's is never touched. Nothing here throws; what cannot be recorded is dropped and
+// counted. errno is kept.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,7 @@ struct LoopSettings {
   const char* name = "";
   const char* backend = "";
   std::uint64_t stall_threshold_ns = 100'000'000;
-  std::uint32_t ring_turns = kDefaultRingTurns;  // rounded up to a power of two, 16 … 2^20
+  std::uint32_t ring_turns = kDefaultRingTurns;  // rounded up to a power of two, 64 … 2^20
 };
 
 class LoopRecorder {
@@ -167,6 +168,8 @@ class LoopRecorder {
   void end_at(const WaitOutcome& outcome, std::uint64_t now) noexcept;
   void finish_turn(std::uint64_t now) noexcept;
   void count_rare(std::int32_t ready) noexcept;
+  /// Counts the turns up to `last`, whose durations are given: they may be too long for its record.
+  void fold(std::uint64_t last, std::uint64_t poll, std::uint64_t busy) noexcept;
 
   void open_section() noexcept {
     block_->hot.sequence.store(sequence_ + 1);
@@ -186,28 +189,29 @@ class LoopRecorder {
   static void widen(HistogramTotals& totals, std::uint64_t value) noexcept;
   static void clear(HistogramTotals& totals) noexcept;
 
-  ProcessRecorder& process_;
+  // In the order in which a turn touches them: after a system call they may have left the cache.
   LoopBlock* block_ = nullptr;  // null: nothing is recorded
   const std::uint32_t* sentinel_;
   std::uint32_t generation_ = 0;
   std::int32_t ready_ = 0;  // of the wait that began the turn in progress
-  TurnRecord* ring_ = nullptr;
-  std::uint64_t ring_mask_ = 0;
   std::uint64_t sequence_ = 0;
-  Clock clock_;
-
   std::uint64_t turn_start_ = 0;  // return of that wait; 0: no turn is in progress
   std::uint64_t poll_start_ = 0;
   std::uint64_t dispatch_end_ = 0;  // 0: not known to have ended
   std::uint64_t mark_ = 0;          // end of the last measured interval
   std::uint64_t excluded_ns_ = 0;   // time inside the running callback that is not its own
-  std::uint64_t top_ns_ = 0;        // longest named callback of the turn
-  WatcherRef top_watcher_ = 0;
-  WatcherRef running_ = 0;
-  std::uint32_t callbacks_ = 0;  // named callbacks that ran in this turn
-  std::uint32_t stamp_ = 1;      // frames from before a fork or a pause are void
-  std::uint32_t watcher_count_ = 0;
+  TurnRecord* ring_ = nullptr;
+  std::uint64_t ring_mask_ = 0;
   std::uint64_t stall_threshold_ns_ = 0;
+  std::uint64_t top_ns_ = 0;  // longest named callback of the turn
+  WatcherRef top_watcher_ = 0;
+  std::uint32_t callbacks_ = 0;  // named callbacks that ran in this turn
+  Clock clock_;
+
+  ProcessRecorder& process_;
+  WatcherRef running_ = 0;
+  std::uint32_t stamp_ = 1;  // frames from before a fork or a pause are void
+  std::uint32_t watcher_count_ = 0;
   LoopBlock* made_block_ = nullptr;  // what block_ is while not paused
   std::uint32_t id_ = 0;
   std::int32_t thread_id_ = 0;
@@ -255,8 +259,7 @@ inline void LoopRecorder::end_at(const WaitOutcome& outcome, std::uint64_t now) 
 /// Inside a section. The wait's facts are read back from where poll_end put them: the loop's thread
 /// is the only writer.
 inline void LoopRecorder::finish_turn(std::uint64_t now) noexcept {
-  LoopBlock& block = *block_;
-  LoopHot& hot = block.hot;
+  LoopHot& hot = block_->hot;
   const std::uint64_t busy = now - turn_start_;
   const std::uint64_t poll = hot.current_poll_ns.load();
   const std::int32_t ready = hot.current_ready.load();
@@ -272,16 +275,13 @@ inline void LoopRecorder::finish_turn(std::uint64_t now) noexcept {
   // copied, the copy is whole.
   hot.turns.store_release(turn);
 
-  count(hot.poll_wait, block.poll_wait_buckets[time_index(poll)], poll);
-  count(hot.busy, block.busy_buckets[time_index(busy)], busy);
+  // The histograms take the turn from the ring, with others.
+  if (turn % kFoldTurns == 0 || (poll | busy) >= kExactDuration) [[unlikely]]
+    fold(turn, poll, busy);
   // Most waits return events, were allowed to block and had room: one test for all that is rarer.
-  if (ready > 0 && hot.current_timeout_ns.load() != 0 && hot.current_result.load() == 0)
-      [[likely]] {
-    const auto events = static_cast<std::uint64_t>(ready);
-    count(hot.ready, block.ready_buckets[count_index(events)], events);
-  } else {
+  if (ready <= 0 || hot.current_timeout_ns.load() == 0 || hot.current_result.load() != 0)
+      [[unlikely]]
     count_rare(ready);
-  }
   if (busy >= stall_threshold_ns_) [[unlikely]]
     hot.stalls.add(1);
 

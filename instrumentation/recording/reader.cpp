@@ -303,7 +303,7 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   if (block_at % 64 != 0) return false;
 
   LoopCopy copy;
-  if (!copy_loop(*bytes_, block_at, copy, loop.skew_turns)) return false;
+  if (!copy_loop(*bytes_, block_at, header_.version, copy, loop.skew_turns)) return false;
   constexpr std::size_t kColdSize = offsetof(LoopBlock, poll_wait_buckets) - sizeof(LoopHot);
   auto block = std::make_unique<LoopBlock>();
   if (!bytes_->read(block_at + sizeof(LoopHot),
@@ -400,7 +400,8 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
 
   const std::uint32_t capacity = block->ring_turns.load();
   const std::uint64_t ring = block->ring_offset.load();
-  if (capacity < 16 || capacity > (1u << 20) || (capacity & (capacity - 1)) != 0 || ring % 64 != 0)
+  if (capacity < kMinRingTurns || capacity > (1u << 20) || (capacity & (capacity - 1)) != 0 ||
+      ring % 64 != 0)
     return false;
   std::uint64_t* cursor = nullptr;
   if (options.cursors != nullptr) cursor = &(*options.cursors)[{id, generation}];
@@ -436,10 +437,10 @@ Follow Reader::next(std::uint32_t loop_id, std::uint64_t& cursor, Turn& turn, st
   LoopHot hot;
   std::uint32_t capacity = 0;
   std::uint64_t ring = 0;
-  if (block_at == 0 || block_at % 64 != 0 || !read_hot(*bytes_, block_at, hot) ||
+  if (block_at == 0 || block_at % 64 != 0 || !read_hot(*bytes_, block_at, header_.version, hot) ||
       !bytes_->read(block_at + offsetof(LoopBlock, ring_turns), &capacity, sizeof capacity) ||
       !bytes_->read(block_at + offsetof(LoopBlock, ring_offset), &ring, sizeof ring) ||
-      capacity < 16 || ring % 64 != 0) {
+      capacity < kMinRingTurns || ring % 64 != 0) {
     return Follow::kEnd;
   }
   const std::uint64_t head = hot.turns.load();

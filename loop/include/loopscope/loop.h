@@ -52,7 +52,7 @@ struct LoopOptions {
   bool default_loop = false;
   /// A busy part longer than this is a stall. 100 ms is what a person notices.
   std::chrono::nanoseconds stall_threshold = std::chrono::milliseconds(100);
-  /// How many recent turns are kept, 32 bytes each; rounded up to a power of two, 16 … 1048576.
+  /// How many recent turns are kept, 32 bytes each; rounded up to a power of two, 64 … 1048576.
   unsigned recent_turns = 4096;
 };
 
