@@ -8,7 +8,7 @@ BUILD := build/$(PRESET)
 JOBS ?= $(shell nproc)
 # A Debian package each; scripts/need.sh asks dpkg and installs the missing ones in one go.
 BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
-  nlohmann-json3-dev libcli11-dev nodejs npm
+  nlohmann-json3-dev libcli11-dev libdw-dev nodejs npm
 TEST_PACKAGES := libgtest-dev libgmock-dev python3 strace curl
 BENCH_PACKAGES := libbenchmark-dev python3 strace
 LINT_PACKAGES := clang-format clang-tidy shellcheck

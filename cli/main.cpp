@@ -4,6 +4,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <utility>
@@ -11,8 +12,25 @@
 
 #include "cli/commands.h"
 
+namespace {
+
+/// Cuts the command line at the first "--" if it is that of a command that starts a program.
+/// Returns what follows, null if there is nothing to cut.
+char** cut_program(int& argc, char** argv) {
+  if (argc < 2 || std::strcmp(argv[1], "run") != 0) return nullptr;
+  for (int i = 2; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--") != 0) continue;
+    argc = i;
+    return argv + i + 1;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace loopscope::cli;
+  char** const program = cut_program(argc, argv);
   CLI::App app{"See inside event loops: what a loop is doing, how late it is, what it waits for."};
   app.name("loopscope");
   app.set_version_flag("--version", "loopscope " LOOPSCOPE_VERSION);
@@ -25,6 +43,10 @@ int main(int argc, char** argv) {
     Action action = add(app, command);
     commands.emplace_back(command, std::move(action));
   }
+
+  CLI::App* run = nullptr;
+  Action run_action = add_run(app, run, program);
+  commands.emplace_back(run, std::move(run_action));
 
   try {
     app.parse(argc, argv);

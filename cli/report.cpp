@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -25,6 +26,7 @@
 #include "instrumentation/recording/reader.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "instrumentation/snapshot/json.h"
+#include "instrumentation/snapshot/symbol_names.h"
 
 namespace loopscope::cli {
 namespace {
@@ -36,6 +38,7 @@ struct Options {
   std::string target;
   std::string format = "text";
   std::string output;
+  bool descriptors = false;
 };
 
 std::optional<std::int32_t> pid_of(const std::string& text) {
@@ -96,7 +99,8 @@ const char* advice_for(recording::Error::Code code) {
     case Code::kPermission:
       return "Recordings can be read by the user whose process wrote them: try as that user.";
     case Code::kFormat:
-      return "Recordings are named PID-STARTTICKS-N.loopscope; `loopscope report` lists them. One "
+      return "Recordings are named PID-STARTTICKS-N[-RUN].loopscope; `loopscope report` lists "
+             "them. One "
              "that was copied while its disk was full is cut short: copy it again.";
     default:
       return "";
@@ -134,7 +138,13 @@ int report(const Options& options) {
   }
   snapshot::CollectOptions collect;
   collect.recent = kRecentTurns;
-  const snapshot::HostSnapshot host = snapshot::Collector::of_file(path)->collect(collect);
+  collect.descriptors = options.descriptors;
+  // Only this once: however long the names take.
+  snapshot::CollectorTiming timing;
+  timing.naming_ns = std::numeric_limits<std::uint64_t>::max();
+  const auto collector = snapshot::Collector::of_file(path, timing);
+  collector->name_stacks(snapshot::symbol_names());
+  const snapshot::HostSnapshot host = collector->collect(collect);
   if (host.processes.empty()) {
     for (const auto& [name, error] : host.unreadable) {
       std::cerr << "loopscope: " << printable(error) << "\n";
@@ -178,6 +188,7 @@ Action add_report(CLI::App& app, CLI::App*& command) {
   command->add_option("--format", options->format, "text or json; default: text")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"text", "json"}));
+  command->add_flag("--descriptors", options->descriptors, "With every open descriptor");
   command->add_option("-o,--output", options->output, "Write to this file instead of stdout")
       ->type_name("FILE");
   command->footer(

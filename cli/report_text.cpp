@@ -285,7 +285,8 @@ void write_sites(std::ostream& out, const ProcessSnapshot& process, std::uint64_
   if (open > shown) out << "    and " << open - shown << " more places: --format json\n";
 }
 
-void write_list(std::ostream& out, const ProcessSnapshot& process, std::uint64_t now_ns) {
+void write_open_descriptors(std::ostream& out, const ProcessSnapshot& process,
+                            std::uint64_t now_ns) {
   if (!process.descriptors) return;
   out << "\n  open descriptors\n";
   Table table("    ", {"fd", "kind", "age", "idle", "events", "i/o calls", "epoll", "what"},
@@ -346,7 +347,7 @@ void write_descriptors(std::ostream& out, const ProcessSnapshot& process) {
   }
   const std::uint64_t now_ns = running ? recording.taken_ns : recording.ended_ns;
   write_sites(out, process, now_ns);
-  write_list(out, process, now_ns);
+  write_open_descriptors(out, process, now_ns);
 }
 
 void write_findings(std::ostream& out, const std::vector<findings::Finding>& all) {

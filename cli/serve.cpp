@@ -3,24 +3,18 @@
 // loopscope serve: every recording on this host, living or dead, on one page.
 #include <signal.h>
 
-#include <cerrno>
-#include <charconv>
-#include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/listen.h"
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "webui/server/server.h"
@@ -29,50 +23,16 @@ namespace loopscope::cli {
 namespace {
 
 struct Options {
-  std::string listen = "127.0.0.1:9464";
+  std::string listen = kDefaultListen;
   std::string directory;
   std::string token_file;
   bool insecure = false;
 };
 
-/// "ADDR:PORT", "[V6]:PORT", ":PORT" and "PORT" (both: on loopback).
-std::optional<std::pair<std::string, std::uint16_t>> parse_listen(std::string_view text) {
-  std::string address = "127.0.0.1";
-  std::string_view port = text;
-  if (const std::size_t colon = text.rfind(':'); colon != std::string_view::npos) {
-    if (colon != 0) address = std::string(text.substr(0, colon));
-    port = text.substr(colon + 1);
-  }
-  // A bare "::1" is an address without a port, not the port 1.
-  if (address.find(':') != std::string::npos && address.front() != '[') return std::nullopt;
-  std::uint16_t number = 0;
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-  if (error != std::errc() || end != port.data() + port.size()) return std::nullopt;
-  return std::pair(address, number);
-}
-
-/// The first line of the file. Throws std::runtime_error if there is none.
-std::string read_token(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) {
-    throw std::runtime_error("cannot read the token file " + path + ": " + std::strerror(errno));
-  }
-  std::string token;
-  std::getline(file, token);
-  while (!token.empty() && (token.back() == '\r' || token.back() == ' ')) token.pop_back();
-  if (token.empty()) {
-    throw std::runtime_error("the token file " + path +
-                             " is empty: its first line is to be the token, for example from "
-                             "`openssl rand -hex 16`");
-  }
-  return token;
-}
-
 int serve(const Options& options) {
   const auto listen = parse_listen(options.listen);
   if (!listen) {
-    std::cerr << "loopscope: --listen " << options.listen
-              << ": not ADDR:PORT, for example 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464\n";
+    std::cerr << "loopscope: " << listen_usage(options.listen) << "\n";
     return kUsage;
   }
   std::vector<std::string> directories = recording::recording_directories();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What an installed loopscope consists of: two libraries with their headers, the command, CMake and pkg-config files.
+# What an installed loopscope consists of: two libraries with their headers, the command and its probe, CMake and pkg-config files.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS loopscope_loop loopscope_inspector
@@ -8,6 +8,7 @@ install(TARGETS loopscope_loop loopscope_inspector
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY loop/include/ webui/server/include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h")
+install(TARGETS loopscope_probe LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/loopscope")
 if(TARGET loopscope_cli)
   install(TARGETS loopscope_cli RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 endif()

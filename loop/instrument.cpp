@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "instrumentation/recording/probe_link.h"
 #include "loop/interpose.h"
 
 namespace loopscope::detail {
@@ -253,6 +254,7 @@ void Instrument::learn_epoll_fd(int epoll_fd) noexcept {
   if (static_cast<unsigned>(epoll_fd) < kEpollFds && ev_backend(loop_) == EVBACKEND_EPOLL) {
     remove_hooks();
     by_epoll_fd_[epoll_fd].store(this, std::memory_order_release);
+    if (const recording::ProbeLink* probe = recording::find_probe()) probe->leave(epoll_fd);
   }
   errno = saved;
 }

@@ -117,6 +117,14 @@ const char* drop_kind_name(std::size_t kind) noexcept {
       return "watchers";
     case DropKind::kFds:
       return "fds";
+    case DropKind::kSites:
+      return "sites";
+    case DropKind::kModules:
+      return "modules";
+    case DropKind::kEvents:
+      return "events";
+    case DropKind::kWaits:
+      return "waits";
     default:
       return nullptr;
   }

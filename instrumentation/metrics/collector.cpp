@@ -122,15 +122,26 @@ class Family {
   MetricFamily family_;
 };
 
-/// A process that is exported, with its labels made once.
+/// A recording that is exported, with its labels made once.
 struct Exported {
   const ProcessSnapshot* process = nullptr;
   Labels labels;
   std::vector<Labels> loop_labels;  // parallel to recording.loops
+  /// A process may have two recordings at once, the library's and the probe's: what is said of the
+  /// process is said once, with the other one's counts in it.
+  bool of_the_process = true;
+  std::vector<const ProcessSnapshot*> others;
+};
+
+/// Names that are given out in one process.
+struct LoopNames {
+  std::map<std::string, unsigned> seen;
+  std::set<std::string> taken;
 };
 
 /// Names of the loops, each different: in order of id the second "main" is "main#2".
-std::vector<std::string> unique_loop_names(const std::vector<LoopSnapshot>& loops) {
+std::vector<std::string> unique_loop_names(const std::vector<LoopSnapshot>& loops,
+                                           LoopNames& given) {
   std::vector<std::size_t> order(loops.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -140,32 +151,43 @@ std::vector<std::string> unique_loop_names(const std::vector<LoopSnapshot>& loop
            std::tuple(loops[b].ended, loops[b].id, loops[b].generation);
   });
   std::vector<std::string> names(loops.size());
-  std::map<std::string, unsigned> seen;
-  std::set<std::string> taken;
   for (const std::size_t i : order) {
     // An empty label is no label to Prometheus.
     const std::string name = loops[i].name.empty() ? "loop" : valid_utf8(loops[i].name);
-    unsigned& count = seen[name];
+    unsigned& count = given.seen[name];
     std::string unique;
     do {
       unique = ++count == 1 ? name : name + "#" + std::to_string(count);
-    } while (!taken.insert(unique).second);  // a loop may really be called "main#2"
+    } while (!given.taken.insert(unique).second);  // a loop may really be called "main#2"
     names[i] = std::move(unique);
   }
   return names;
 }
 
 std::vector<Exported> exported_processes(const HostSnapshot& host, LabelMode mode) {
-  std::vector<Exported> all;
+  std::vector<const ProcessSnapshot*> living;
   for (const ProcessSnapshot& process : host.processes) {
-    if (process.recording.life != recording::Life::kRunning) continue;
+    if (process.recording.life == recording::Life::kRunning) living.push_back(&process);
+  }
+  // Of two recordings of one process the one with a ledger speaks for it.
+  std::stable_partition(living.begin(), living.end(), [](const ProcessSnapshot* process) {
+    return process->fds.ledger.has_value();
+  });
+  std::vector<Exported> all;
+  std::map<std::pair<std::string, std::int32_t>, std::pair<std::size_t, LoopNames>> known;
+  for (const ProcessSnapshot* each : living) {
+    const ProcessSnapshot& process = *each;
+    const std::pair key(process.recording.command, process.recording.pid);
+    const auto [first, fresh] = known.try_emplace(key, all.size(), LoopNames{});
     Exported exported;
     exported.process = &process;
+    exported.of_the_process = fresh;
+    if (!fresh) all[first->second.first].others.push_back(&process);
     if (mode == LabelMode::kMulti) {
       exported.labels = {{"process", valid_utf8(process.recording.command)},
                          {"pid", std::to_string(process.recording.pid)}};
     }
-    for (std::string& name : unique_loop_names(process.recording.loops)) {
+    for (std::string& name : unique_loop_names(process.recording.loops, first->second.second)) {
       Labels labels = exported.labels;
       labels.push_back({"loop", std::move(name)});
       exported.loop_labels.push_back(std::move(labels));
@@ -194,8 +216,41 @@ void add_per_loop(std::vector<MetricFamily>& out, const std::vector<Exported>& p
 template <typename Fill>
 void add_per_process(std::vector<MetricFamily>& out, const std::vector<Exported>& processes,
                      Family family, const Fill& fill) {
-  for (const Exported& exported : processes) fill(family, *exported.process, exported.labels);
+  for (const Exported& exported : processes) {
+    if (exported.of_the_process) fill(family, *exported.process, exported.labels);
+  }
   family.move_to(out);
+}
+
+/// As add_per_process; `fill` gets all recordings of the process.
+template <typename Fill>
+void add_over_recordings(std::vector<MetricFamily>& out, const std::vector<Exported>& processes,
+                         Family family, const Fill& fill) {
+  for (const Exported& exported : processes) {
+    if (!exported.of_the_process) continue;
+    std::vector<const ProcessSnapshot*> recordings = {exported.process};
+    recordings.insert(recordings.end(), exported.others.begin(), exported.others.end());
+    fill(family, recordings, exported.labels);
+  }
+  family.move_to(out);
+}
+
+/// Counters by kind, all kinds, so that each series begins at 0.
+void add_by_kind(std::vector<MetricFamily>& out, const std::vector<Exported>& processes,
+                 Family family,
+                 std::map<std::string, std::uint64_t> snapshot::LedgerSummary::*member) {
+  add_per_process(out, processes, std::move(family),
+                  [member](Family& filled, const ProcessSnapshot& process, const Labels& labels) {
+                    if (!process.fds.ledger) return;
+                    const auto& counts = (*process.fds.ledger).*member;
+                    for (std::size_t i = 0; i < process::kDescriptorKinds; ++i) {
+                      const char* kind =
+                          process::descriptor_kind_name(static_cast<process::DescriptorKind>(i));
+                      const auto found = counts.find(kind);
+                      filled.value(found != counts.end() ? found->second : std::uint64_t{0}, labels,
+                                   {{"kind", kind}});
+                    }
+                  });
 }
 
 void add_loops(std::vector<MetricFamily>& out, const std::vector<Exported>& processes) {
@@ -297,33 +352,51 @@ void add_processes(std::vector<MetricFamily>& out, const std::vector<Exported>& 
                        {{"kind", kind}});
         }
       });
-  add_per_process(out, processes,
-                  Family("loopscope_findings", "Findings there are now, by rule and severity.",
-                         MetricType::Gauge),
-                  [](Family& family, const ProcessSnapshot& process, const Labels& labels) {
-                    for (const findings::Rule& rule : findings::rules()) {
-                      for (const findings::Severity severity : rule.severities) {
-                        std::uint64_t count = 0;
-                        for (const auto& finding : process.findings) {
-                          count += finding.rule == rule.name && finding.severity == severity;
-                        }
-                        family.value(
-                            count, labels,
-                            {{"rule", rule.name}, {"severity", findings::severity_name(severity)}});
-                      }
-                    }
-                  });
-  add_per_process(out, processes,
-                  Family("loopscope_dropped_records_total",
-                         "Records dropped because a table was full or memory was short, by kind.",
-                         MetricType::Counter),
-                  [](Family& family, const ProcessSnapshot& process, const Labels& labels) {
-                    for (std::size_t i = 0; i < std::size(process.recording.dropped); ++i) {
-                      if (const char* kind = findings::drop_kind_name(i)) {
-                        family.value(process.recording.dropped[i], labels, {{"kind", kind}});
-                      }
-                    }
-                  });
+  add_by_kind(out, processes,
+              Family("loopscope_fd_opens_total",
+                     "Descriptors opened, by kind, as the probe saw it; without those that the "
+                     "process was started with.",
+                     MetricType::Counter),
+              &snapshot::LedgerSummary::opened_by_kind);
+  add_by_kind(out, processes,
+              Family("loopscope_fd_closes_total",
+                     "Descriptors closed, by kind, as the probe saw it.", MetricType::Counter),
+              &snapshot::LedgerSummary::closed_by_kind);
+  using Recordings = std::vector<const ProcessSnapshot*>;
+  add_over_recordings(
+      out, processes,
+      Family("loopscope_findings", "Findings there are now, by rule and severity.",
+             MetricType::Gauge),
+      [](Family& family, const Recordings& recordings, const Labels& labels) {
+        for (const findings::Rule& rule : findings::rules()) {
+          for (const findings::Severity severity : rule.severities) {
+            std::uint64_t count = 0;
+            for (const ProcessSnapshot* process : recordings) {
+              for (const auto& finding : process->findings) {
+                count += finding.rule == rule.name && finding.severity == severity;
+              }
+            }
+            family.value(count, labels,
+                         {{"rule", rule.name}, {"severity", findings::severity_name(severity)}});
+          }
+        }
+      });
+  add_over_recordings(
+      out, processes,
+      Family("loopscope_dropped_records_total",
+             "Records dropped because a table was full or memory was short, by kind.",
+             MetricType::Counter),
+      [](Family& family, const Recordings& recordings, const Labels& labels) {
+        constexpr auto kKinds = static_cast<std::size_t>(recording::DropKind::kCount);
+        for (std::size_t i = 0; i < kKinds; ++i) {
+          const char* kind = findings::drop_kind_name(i);
+          if (kind == nullptr) continue;
+          std::uint64_t dropped = 0;
+          for (const ProcessSnapshot* process : recordings)
+            dropped += process->recording.dropped[i];
+          family.value(dropped, labels, {{"kind", kind}});
+        }
+      });
 
   add_per_process(out, processes,
                   Family("process_open_fds", "Number of open file descriptors.", MetricType::Gauge),

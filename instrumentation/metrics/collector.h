@@ -6,7 +6,8 @@
 // Cardinality is bounded: loops, watchers and processes by the recording's tables, kinds, results
 // and rules by this code. Never a descriptor number or a peer. What a source cannot know is left
 // out rather than said to be 0. Only processes that live are exported, so the series of one that
-// ended go stale as Prometheus expects.
+// ended go stale as Prometheus expects. No series comes twice: of what a process was before an
+// exec(3) nothing is exported, and two recordings of one process are told as one.
 #pragma once
 
 #include <prometheus/collectable.h>

@@ -44,7 +44,7 @@ inline bool starts_with(const char* text, const char* with) noexcept {
 
 inline Born opened_path(const char* path, int flags) noexcept {
   DescriptorKind kind = DescriptorKind::kFile;
-  if ((flags & O_DIRECTORY) == O_DIRECTORY) {
+  if ((flags & O_TMPFILE) == O_DIRECTORY) {  // O_TMPFILE holds its bit
     kind = DescriptorKind::kDirectory;
   } else if (path[0] == '/' && path[1] == 'd' && starts_with(path, "/dev/")) {
     if (starts_with(path, "/dev/tty") || starts_with(path, "/dev/pts/") ||

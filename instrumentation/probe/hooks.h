@@ -17,6 +17,9 @@ namespace loopscope::probe {
 void note_message(Thread& thread, const struct msghdr* message, int flags,
                   const StackStart& site) noexcept;
 
+/// connect(2) returned; errno as it left it.
+void note_connect(int fd, const struct sockaddr* address, socklen_t size, int returned) noexcept;
+
 /// epoll_ctl is about to register, or has changed, what is waited for.
 void registering(Thread& thread, int epfd, int fd, std::uint64_t data) noexcept;
 void registered(int epfd, int operation, int fd, std::uint32_t mask) noexcept;

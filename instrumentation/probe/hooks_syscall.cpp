@@ -19,42 +19,17 @@ using namespace loopscope::probe;  // NOLINT(google-build-using-namespace): the 
 
 namespace {
 
-constexpr long kWanted[] = {
-    SYS_read,
-    SYS_write,
-    SYS_readv,
-    SYS_writev,
-    SYS_pread64,
-    SYS_pwrite64,
-    SYS_preadv,
-    SYS_pwritev,
-    SYS_preadv2,
-    SYS_pwritev2,
-    SYS_sendto,
-    SYS_recvfrom,
-    SYS_sendmsg,
-    SYS_recvmsg,
-    SYS_sendmmsg,
-    SYS_recvmmsg,
-    SYS_accept,
-    SYS_accept4,
-    SYS_connect,
-    SYS_bind,
-    SYS_listen,
-    SYS_shutdown,
+/// Return a new descriptor or -1, and do nothing else.
+constexpr long kBirths[] = {
     SYS_open,
     SYS_creat,
     SYS_openat,
     SYS_openat2,
     SYS_open_by_handle_at,
     SYS_socket,
-    SYS_socketpair,
-    SYS_pipe,
-    SYS_pipe2,
     SYS_eventfd,
     SYS_eventfd2,
     SYS_timerfd_create,
-    SYS_timerfd_settime,
     SYS_signalfd,
     SYS_signalfd4,
     SYS_inotify_init,
@@ -68,41 +43,39 @@ constexpr long kWanted[] = {
     SYS_io_uring_setup,
     SYS_epoll_create,
     SYS_epoll_create1,
-    SYS_epoll_ctl,
-    SYS_epoll_wait,
-    SYS_epoll_pwait,
-    SYS_epoll_pwait2,
-    SYS_poll,
-    SYS_ppoll,
-    SYS_select,
-    SYS_pselect6,
     SYS_dup,
-    SYS_dup2,
-    SYS_dup3,
-    SYS_fcntl,
-    SYS_close,
-    SYS_close_range,
-    SYS_exit_group,
-    SYS_seccomp,
-    SYS_setuid,
-    SYS_setgid,
-    SYS_setgroups,
-    SYS_setresuid,
-    SYS_setresgid,
-    SYS_chroot,
-    SYS_unshare,
-    SYS_setns,
-    SYS_prctl,
+};
+
+constexpr long kWanted[] = {
+    SYS_read,        SYS_write,           SYS_readv,       SYS_writev,
+    SYS_pread64,     SYS_pwrite64,        SYS_preadv,      SYS_pwritev,
+    SYS_preadv2,     SYS_pwritev2,        SYS_sendto,      SYS_recvfrom,
+    SYS_sendmsg,     SYS_recvmsg,         SYS_sendmmsg,    SYS_recvmmsg,
+    SYS_accept,      SYS_accept4,         SYS_connect,     SYS_bind,
+    SYS_listen,      SYS_shutdown,        SYS_socketpair,  SYS_pipe,
+    SYS_pipe2,       SYS_timerfd_settime, SYS_epoll_ctl,   SYS_epoll_wait,
+    SYS_epoll_pwait, SYS_epoll_pwait2,    SYS_poll,        SYS_ppoll,
+    SYS_select,      SYS_pselect6,        SYS_dup2,        SYS_dup3,
+    SYS_fcntl,       SYS_close,           SYS_close_range, SYS_exit_group,
+    SYS_seccomp,     SYS_setuid,          SYS_setgid,      SYS_setgroups,
+    SYS_setresuid,   SYS_setresgid,       SYS_chroot,      SYS_unshare,
+    SYS_setns,       SYS_prctl,
 };
 
 struct Bits {
   std::uint64_t words[8];
 };
-constexpr Bits wanted_bits() {
+constexpr Bits birth_bits() {
   Bits bits{};
+  for (const long number : kBirths) bits.words[number / 64] |= 1ull << (number % 64);
+  return bits;
+}
+constexpr Bits wanted_bits() {
+  Bits bits = birth_bits();
   for (const long number : kWanted) bits.words[number / 64] |= 1ull << (number % 64);
   return bits;
 }
+constexpr Bits kBirthBits = birth_bits();
 
 template <typename T>
 T as(long value) noexcept {
@@ -113,82 +86,66 @@ T as(long value) noexcept {
   }
 }
 
-/// The descriptor that this call makes, if it is one that makes one and does nothing else.
-bool birth_of(long number, const long* a, Born& facts) noexcept {
+bool makes_descriptor(long number, int first) noexcept {
+  if ((kBirthBits.words[number / 64] >> (number % 64) & 1) == 0) return false;
+  // Given a descriptor, signalfd changes that one.
+  return (number != SYS_signalfd && number != SYS_signalfd4) || first == -1;
+}
+
+/// What a call of kBirths made. Only once it has succeeded: before, its pointers may be anything.
+Born birth_of(long number, const long* a) noexcept {
   switch (number) {
     case SYS_open:
-      facts = opened_path(as<const char*>(a[0]), as<int>(a[1]));
-      return true;
+      return opened_path(as<const char*>(a[0]), as<int>(a[1]));
     case SYS_creat:
-      facts = opened_path(as<const char*>(a[0]), 0);
-      return true;
+      return opened_path(as<const char*>(a[0]), 0);
     case SYS_openat:
-      facts = opened_path(as<const char*>(a[1]), as<int>(a[2]));
-      return true;
+      return opened_path(as<const char*>(a[1]), as<int>(a[2]));
     case SYS_openat2: {
       std::uint64_t flags = 0;  // first member of struct open_how
       memcpy(&flags, as<const void*>(a[2]), sizeof flags);
-      facts = opened_path(as<const char*>(a[1]), static_cast<int>(flags));
-      return true;
+      return opened_path(as<const char*>(a[1]), static_cast<int>(flags));
     }
     case SYS_open_by_handle_at:
-      facts = opened_path("", as<int>(a[2]));
-      return true;
+      return opened_path("", as<int>(a[2]));
     case SYS_socket:
-      facts = opened_socket(as<int>(a[0]), as<int>(a[1]));
-      return true;
+      return opened_socket(as<int>(a[0]), as<int>(a[1]));
     case SYS_eventfd:
-      facts = Born(DescriptorKind::kEventfd);
-      return true;
+      return Born(DescriptorKind::kEventfd);
     case SYS_eventfd2:
-      facts = Born(DescriptorKind::kEventfd, close_on_exec(as<int>(a[1])));
-      return true;
+      return Born(DescriptorKind::kEventfd, close_on_exec(as<int>(a[1])));
     case SYS_timerfd_create:
-      facts = opened_timer(as<int>(a[0]), as<int>(a[1]));
-      return true;
+      return opened_timer(as<int>(a[0]), as<int>(a[1]));
     case SYS_signalfd:
     case SYS_signalfd4:
-      facts = Born(DescriptorKind::kSignalfd,
-                   number == SYS_signalfd4 ? close_on_exec(as<int>(a[3])) : 0);
-      return as<int>(a[0]) == -1;
+      return Born(DescriptorKind::kSignalfd,
+                  number == SYS_signalfd4 ? close_on_exec(as<int>(a[3])) : 0);
     case SYS_inotify_init:
-      facts = Born(DescriptorKind::kInotify);
-      return true;
+      return Born(DescriptorKind::kInotify);
     case SYS_inotify_init1:
-      facts = Born(DescriptorKind::kInotify, close_on_exec(as<int>(a[0])));
-      return true;
+      return Born(DescriptorKind::kInotify, close_on_exec(as<int>(a[0])));
     case SYS_fanotify_init:
-      facts = Born(DescriptorKind::kFanotify);
-      return true;
+      return Born(DescriptorKind::kFanotify);
     case SYS_memfd_create:
-      facts = opened_memfd(as<const char*>(a[0]), as<unsigned>(a[1]));
-      return true;
+      return opened_memfd(as<const char*>(a[0]), as<unsigned>(a[1]));
     case SYS_pidfd_open:
-      facts = Born(DescriptorKind::kPidfd, kFdCloseOnExec);
-      return true;
+      return Born(DescriptorKind::kPidfd, kFdCloseOnExec);
     case SYS_pidfd_getfd:
-      facts = Born(DescriptorKind::kOther, kFdCloseOnExec);
-      return true;
+      return Born(DescriptorKind::kOther, kFdCloseOnExec);
     case SYS_userfaultfd:
-      facts = Born(DescriptorKind::kOther, close_on_exec(as<int>(a[0])));
-      return true;
+      return Born(DescriptorKind::kOther, close_on_exec(as<int>(a[0])));
     case SYS_perf_event_open:
-      facts = Born(DescriptorKind::kOther, (a[4] & 8) != 0 ? kFdCloseOnExec : 0);
-      return true;
+      return Born(DescriptorKind::kOther, (a[4] & 8) != 0 ? kFdCloseOnExec : 0);
     case SYS_io_uring_setup:
-      facts = Born(DescriptorKind::kIoUring, kFdCloseOnExec);
-      return true;
+      return Born(DescriptorKind::kIoUring, kFdCloseOnExec);
     case SYS_epoll_create:
-      facts = Born(DescriptorKind::kEpoll);
-      return true;
+      return Born(DescriptorKind::kEpoll);
     case SYS_epoll_create1:
-      facts = Born(DescriptorKind::kEpoll, close_on_exec(as<int>(a[0])));
-      return true;
+      return Born(DescriptorKind::kEpoll, close_on_exec(as<int>(a[0])));
     case SYS_dup:
-      facts = duplicated(as<int>(a[0]), 0);
-      return true;
+      return duplicated(as<int>(a[0]), 0);
     default:
-      return false;
+      return Born(DescriptorKind::kOther);
   }
 }
 
@@ -207,11 +164,10 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
   const auto call = [&] { return real().syscall(number, a0, a1, a2, a3, a4, a5); };
   const int fd = as<int>(a0);
 
-  Born facts(DescriptorKind::kOther);
-  if (birth_of(number, a, facts)) {
+  if (makes_descriptor(number, fd)) {
     if (!recording_for(thread)) return call();
     const long returned = call();
-    if (returned >= 0) born(thread, as<int>(returned), caller_frame(), facts);
+    if (returned >= 0) born(thread, as<int>(returned), caller_frame(), birth_of(number, a));
     return returned;
   }
 
@@ -281,12 +237,13 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
       }
       return returned;
     }
-    case SYS_connect:
-      if (noting_for(thread)) {
-        note_use(thread, fd);
-        g_ledger.set_peer(fd, as<const void*>(a1), as<socklen_t>(a2));
-      }
-      return call();
+    case SYS_connect: {
+      if (!noting_for(thread)) return call();
+      note_use(thread, fd);
+      const long returned = call();
+      note_connect(fd, as<const sockaddr*>(a1), as<socklen_t>(a2), as<int>(returned));
+      return returned;
+    }
     case SYS_bind: {
       const long returned = call();
       if (returned == 0 && noting_for(thread)) {
@@ -312,7 +269,7 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
       if (!recording_for(thread)) return call();
       std::uint32_t mask = 0;
       const auto* event = as<const epoll_event*>(a3);
-      if (as<int>(a1) != EPOLL_CTL_DEL && event != nullptr) {
+      if (as<int>(a1) != EPOLL_CTL_DEL && plausible(event)) {
         mask = event->events;
         registering(thread, fd, as<int>(a2), event->data.u64);
       }
@@ -330,20 +287,16 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
                            [&] { return as<int>(call()); });
     case SYS_poll:
       return wait_by_poll(thread, "poll", __builtin_return_address(0),
-                          a1 == 1 ? as<const pollfd*>(a0)->fd : -1, a1 != 0, ns_of_ms(as<int>(a2)),
-                          [&] { return as<int>(call()); });
+                          only_of(as<const pollfd*>(a0), as<nfds_t>(a1)), a1 != 0,
+                          ns_of_ms(as<int>(a2)), [&] { return as<int>(call()); });
     case SYS_ppoll:
       return wait_by_poll(thread, "ppoll", __builtin_return_address(0),
-                          a1 == 1 ? as<const pollfd*>(a0)->fd : -1, a1 != 0,
+                          only_of(as<const pollfd*>(a0), as<nfds_t>(a1)), a1 != 0,
                           ns_of_timespec(as<const timespec*>(a2)), [&] { return as<int>(call()); });
-    case SYS_select: {
-      const auto* time = as<const timeval*>(a4);
-      const std::int64_t asked = time == nullptr ? loopscope::recording::kTimeoutInfinite
-                                                 : std::int64_t{time->tv_sec} * 1'000'000'000 +
-                                                       std::int64_t{time->tv_usec} * 1'000;
+    case SYS_select:
       return wait_by_poll(thread, "select", __builtin_return_address(0), -1,
-                          a0 > 0 && (a1 | a2 | a3) != 0, asked, [&] { return as<int>(call()); });
-    }
+                          a0 > 0 && (a1 | a2 | a3) != 0, ns_of_timeval(as<const timeval*>(a4)),
+                          [&] { return as<int>(call()); });
     case SYS_pselect6:
       return wait_by_poll(thread, "pselect", __builtin_return_address(0), -1,
                           a0 > 0 && (a1 | a2 | a3) != 0, ns_of_timespec(as<const timespec*>(a4)),

@@ -52,6 +52,13 @@ void note_message(Thread& thread, const struct msghdr* message, int flags,
   }
 }
 
+// After the call: until the kernel has taken it, the address may be any pointer.
+void note_connect(int fd, const struct sockaddr* address, socklen_t size, int returned) noexcept {
+  if (returned == 0 || errno == EINPROGRESS || errno == EINTR) {
+    g_ledger.set_peer(fd, address, size);
+  }
+}
+
 }  // namespace loopscope::probe
 
 LOOPSCOPE_HOOK(ssize_t, read, (int fd, void* to, size_t size)) {
@@ -113,8 +120,9 @@ LOOPSCOPE_HOOK(int, connect, (int fd, const struct sockaddr* address, socklen_t 
   Thread& thread = t_thread;
   if (!noting_for(thread)) return real().connect(fd, address, size);
   note_use(thread, fd);
-  g_ledger.set_peer(fd, address, size);
-  return g_real.connect(fd, address, size);
+  const int returned = g_real.connect(fd, address, size);
+  note_connect(fd, address, size, returned);
+  return returned;
 }
 LOOPSCOPE_SAME(int, __connect, connect, (int fd, const struct sockaddr* address, socklen_t size))
 

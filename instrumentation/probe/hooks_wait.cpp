@@ -55,7 +55,7 @@ LOOPSCOPE_HOOK(int, epoll_ctl, (int epfd, int operation, int fd, struct epoll_ev
   if (!recording_for(thread)) return real().epoll_ctl(epfd, operation, fd, event);
   // Known before the kernel has it: another thread may be told of an event at once.
   std::uint32_t mask = 0;
-  if (operation != EPOLL_CTL_DEL && event != nullptr) {
+  if (operation != EPOLL_CTL_DEL && plausible(event)) {
     mask = event->events;
     registering(thread, epfd, fd, event->data.u64);
   }
@@ -65,14 +65,14 @@ LOOPSCOPE_HOOK(int, epoll_ctl, (int epfd, int operation, int fd, struct epoll_ev
 }
 
 LOOPSCOPE_HOOK(int, poll, (struct pollfd * fds, nfds_t count, int timeout)) {
-  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), count == 1 ? fds[0].fd : -1,
+  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), only_of(fds, count),
                       count != 0, ns_of_ms(timeout),
                       [&] { return real().poll(fds, count, timeout); });
 }
 LOOPSCOPE_SAME(int, __poll, poll, (struct pollfd * fds, nfds_t count, int timeout))
 
 LOOPSCOPE_HOOK(int, __poll_chk, (struct pollfd * fds, nfds_t count, int timeout, size_t size)) {
-  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), count == 1 ? fds[0].fd : -1,
+  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), only_of(fds, count),
                       count != 0, ns_of_ms(timeout),
                       [&] { return real().__poll_chk(fds, count, timeout, size); });
 }
@@ -80,7 +80,7 @@ LOOPSCOPE_HOOK(int, __poll_chk, (struct pollfd * fds, nfds_t count, int timeout,
 LOOPSCOPE_HOOK(int, ppoll,
                (struct pollfd * fds, nfds_t count, const struct timespec* timeout,
                 const sigset_t* mask)) {
-  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), count == 1 ? fds[0].fd : -1,
+  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), only_of(fds, count),
                       count != 0, ns_of_timespec(timeout),
                       [&] { return real().ppoll(fds, count, timeout, mask); });
 }
@@ -88,7 +88,7 @@ LOOPSCOPE_HOOK(int, ppoll,
 LOOPSCOPE_HOOK(int, __ppoll_chk,
                (struct pollfd * fds, nfds_t count, const struct timespec* timeout,
                 const sigset_t* mask, size_t size)) {
-  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), count == 1 ? fds[0].fd : -1,
+  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), only_of(fds, count),
                       count != 0, ns_of_timespec(timeout),
                       [&] { return real().__ppoll_chk(fds, count, timeout, mask, size); });
 }
@@ -96,9 +96,7 @@ LOOPSCOPE_HOOK(int, __ppoll_chk,
 LOOPSCOPE_HOOK(int, select,
                (int count, fd_set* read, fd_set* write, fd_set* except, struct timeval* timeout)) {
   // Read before the call: Linux' select changes it.
-  const std::int64_t asked = timeout == nullptr ? loopscope::recording::kTimeoutInfinite
-                                                : std::int64_t{timeout->tv_sec} * 1'000'000'000 +
-                                                      std::int64_t{timeout->tv_usec} * 1'000;
+  const std::int64_t asked = ns_of_timeval(timeout);
   return wait_by_poll(t_thread, "select", __builtin_return_address(0), -1,
                       count > 0 && (read != nullptr || write != nullptr || except != nullptr),
                       asked, [&] { return real().select(count, read, write, except, timeout); });

@@ -56,6 +56,7 @@ Loop* claim() noexcept {
 Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
                 const char* backend) noexcept {
   const int saved = errno;
+  const Undisturbed undisturbed;
   const Quiet quiet(thread);
   Loop* loop = claim();
   if (loop == nullptr) {
@@ -90,6 +91,7 @@ Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
 }
 
 void release(Thread& thread, Loop& loop) noexcept {
+  const Undisturbed undisturbed;
   if (thread.last_loop == &loop) thread.last_loop = nullptr;
   if (thread.turn.loop == &loop) thread.turn = CurrentTurn{};
   for (WaitSite& site : thread.sites) {
@@ -135,6 +137,7 @@ Loop* find_epoll_loop(Thread& thread, int epoll_fd) noexcept {
   LedgerWriter& ledger = g_ledger;
   FdSlot* slot = ledger.slot_for_writing(epoll_fd);
   if (slot == nullptr) return nullptr;
+  if ((slot->facts.load() & recording::kFdLibraryLoop) != 0) return nullptr;
   const std::uint32_t generation = slot->generation.load();
   for (Loop* loop = thread.loops; loop != nullptr;) {
     Loop* next = loop->next_of_thread;
@@ -284,6 +287,18 @@ void close_epolls(unsigned first, unsigned last) noexcept {
     const int fd = loop->epoll_fd;
     if (fd >= 0 && static_cast<unsigned>(fd) >= first && static_cast<unsigned>(fd) <= last) {
       close_epoll(fd);
+    }
+  }
+}
+
+void withdraw_epoll(int epoll_fd) noexcept {
+  for (Loop* loop = __atomic_load_n(&g_loops, __ATOMIC_ACQUIRE); loop != nullptr;
+       loop = loop->next) {
+    std::uint32_t used = Loop::kInUse;
+    if (loop->epoll_fd == epoll_fd &&
+        __atomic_compare_exchange_n(&loop->state, &used, Loop::kClosed, false, __ATOMIC_RELEASE,
+                                    __ATOMIC_RELAXED)) {
+      loop->recorder().withdraw();
     }
   }
 }

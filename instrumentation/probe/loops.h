@@ -76,7 +76,9 @@ void stop_serving(Thread& thread) noexcept;
 
 /// The epoll descriptor is closed: its loops end.
 void close_epoll(int epoll_fd) noexcept;
-/// Likewise for every one in [first, last].
+/// The library in this program records it: its loops are taken back.
+void withdraw_epoll(int epoll_fd) noexcept;
+/// Closes as close_epoll() does for every one in [first, last].
 void close_epolls(unsigned first, unsigned last) noexcept;
 /// This thread ends.
 void end_thread_loops(Thread& thread) noexcept;

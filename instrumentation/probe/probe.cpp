@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -151,6 +152,7 @@ bool start() noexcept {
 bool come_alive(Thread& thread) noexcept {
   if (thread.off != 0) return false;
   const int saved = errno;
+  const Undisturbed undisturbed;
   const Quiet quiet(thread);
   bool alive = __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2 || start();
   if (alive && !g_probe.process->settled()) {
@@ -183,6 +185,27 @@ std::uint64_t now(Thread& thread) noexcept {
   const std::uint64_t ns = reinterpret_cast<recording::Clock*>(thread.clock)->now();
   thread.reading_clock = false;
   return ns;
+}
+
+Undisturbed::Undisturbed() noexcept
+    : mask_(0),
+      cancel_state_(PTHREAD_CANCEL_ENABLE),
+      cancel_type_(PTHREAD_CANCEL_DEFERRED),
+      masked_(!g_probe.sealed) {
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_);
+  pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &cancel_type_);
+  const std::uint64_t all = ~std::uint64_t{0};
+  if (masked_) syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask_, sizeof mask_);
+}
+
+Undisturbed::~Undisturbed() {
+  const int saved = errno;
+  if (masked_) syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask_, nullptr, sizeof mask_);
+  errno = saved;
+  // In this order: glibc 2.36's pthread_setcancelstate ends an asynchronously cancelled thread
+  // without the result PTHREAD_CANCELED, its pthread_setcanceltype with it.
+  pthread_setcancelstate(cancel_state_, nullptr);
+  pthread_setcanceltype(cancel_type_, nullptr);
 }
 
 void seal(Thread& thread) noexcept {

@@ -117,6 +117,23 @@ class Quiet {
   Thread& thread_;
 };
 
+/// While it lives, nothing takes this thread out of the middle: no handler (which might jump away
+/// or fork), no cancellation. For what is done rarely and with a lock held; declared before a
+/// Quiet. Two system calls; without them, and so without protection from handlers, once sealed.
+class Undisturbed {
+ public:
+  Undisturbed() noexcept;
+  ~Undisturbed();
+  Undisturbed(const Undisturbed&) = delete;
+  Undisturbed& operator=(const Undisturbed&) = delete;
+
+ private:
+  std::uint64_t mask_;  // the kernel's sigset_t
+  int cancel_state_;
+  int cancel_type_;
+  bool masked_;
+};
+
 /// From now on no system call may be made that the program would not make itself. Takes what it
 /// will need before.
 void seal(Thread& thread) noexcept;

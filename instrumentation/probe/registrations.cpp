@@ -124,18 +124,37 @@ bool make_room() noexcept {
   return true;
 }
 
+/// False if the lock is not to be had. Nobody holds it for long, but a handler may have jumped out
+/// of its holder (siglongjmp), or a cancellation ended it, and the program must not wait for that.
+bool lock() noexcept {
+  constexpr int kYields = 1000;
+  static std::uint32_t last_ticket = 0;
+  static std::uint32_t lost = 0;  // the ticket of a holder that was waited for in vain
+  std::uint32_t ticket = __atomic_add_fetch(&last_ticket, 1, __ATOMIC_RELAXED);
+  if (ticket == 0) ticket = __atomic_add_fetch(&last_ticket, 1, __ATOMIC_RELAXED);
+  for (int yields = 0;; ++yields) {
+    std::uint32_t holder = 0;
+    if (__atomic_compare_exchange_n(&g_lock, &holder, ticket, false, __ATOMIC_ACQUIRE,
+                                    __ATOMIC_RELAXED)) {
+      return true;
+    }
+    if (holder == __atomic_load_n(&lost, __ATOMIC_RELAXED)) return false;
+    if (yields == kYields) {
+      __atomic_store_n(&lost, holder, __ATOMIC_RELAXED);
+      return false;
+    }
+    // A sealed process may be killed for the call.
+    if (!g_probe.sealed) sched_yield();
+  }
+}
+
 }  // namespace
 
 void note_registration(Thread& thread, int epoll_fd, int fd, std::uint64_t data) noexcept {
   if (static_cast<std::uint32_t>(data) == static_cast<std::uint32_t>(fd)) return;
   // A handler that interrupted us here must not wait for us: off the books then.
   const Quiet quiet(thread);
-  std::uint32_t free = 0;
-  while (
-      !__atomic_compare_exchange_n(&g_lock, &free, 1u, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-    free = 0;
-    sched_yield();
-  }
+  if (!lock()) return g_probe.process->drop(recording::DropKind::kEvents);
   if (make_room()) {
     g_entries += put(*g_table, data, pack(epoll_fd, fd, generation(fd)));
     __atomic_store_n(&g_any, 1u, __ATOMIC_RELEASE);

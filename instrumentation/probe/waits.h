@@ -5,6 +5,8 @@
 // unwind.
 #pragma once
 
+#include <poll.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include <cstdint>
@@ -17,9 +19,23 @@ namespace loopscope::probe {
 inline std::int64_t ns_of_ms(int timeout) noexcept {
   return timeout < 0 ? recording::kTimeoutInfinite : std::int64_t{timeout} * 1'000'000;
 }
+/// Whether a pointer can point to anything of the program's: null and the like are the kernel's to
+/// refuse, with EFAULT. (That a page is not mapped cannot be known here: docs/probe.md.)
+inline bool plausible(const void* pointer) noexcept {
+  return reinterpret_cast<std::intptr_t>(pointer) >= 4096;
+}
 inline std::int64_t ns_of_timespec(const struct timespec* timeout) noexcept {
-  return timeout == nullptr ? recording::kTimeoutInfinite
-                            : std::int64_t{timeout->tv_sec} * 1'000'000'000 + timeout->tv_nsec;
+  return plausible(timeout) ? std::int64_t{timeout->tv_sec} * 1'000'000'000 + timeout->tv_nsec
+                            : recording::kTimeoutInfinite;
+}
+inline std::int64_t ns_of_timeval(const struct timeval* timeout) noexcept {
+  return plausible(timeout) ? std::int64_t{timeout->tv_sec} * 1'000'000'000 +
+                                  std::int64_t{timeout->tv_usec} * 1'000
+                            : recording::kTimeoutInfinite;
+}
+/// The descriptor that a poll waits for if it is a single one, else -1.
+inline int only_of(const struct pollfd* fds, nfds_t count) noexcept {
+  return count == 1 && plausible(fds) ? fds->fd : -1;
 }
 
 template <typename Call>

@@ -130,6 +130,8 @@ struct alignas(64) Header {
   /// The source keeps a ledger: descriptors' births and deaths are recorded, the fd_ counters below
   /// count. 0 for the library.
   std::uint32_t has_ledger;
+  Cell<std::uint32_t> lock;  // of the writing process: guards making loops
+  std::uint32_t reserved;
 
   std::uint64_t loops_offset;
   std::uint64_t fds_offset;
@@ -185,6 +187,7 @@ inline constexpr std::uint32_t kFdListening = 1u << 18;
 inline constexpr std::uint32_t kFdAccepted = 1u << 19;
 inline constexpr std::uint32_t kFdReadEnd = 1u << 20;   // of a pipe
 inline constexpr std::uint32_t kFdWriteEnd = 1u << 21;  // of a pipe
+inline constexpr std::uint32_t kFdLibraryLoop = 1u << 22;  // an epoll set the library records
 
 /// One descriptor number. The library notes where it is registered, the probe everything.
 ///

@@ -116,6 +116,14 @@ LoopRecorder::~LoopRecorder() {
   if (made_block_ != nullptr) made_block_->ended.store_release(1);
 }
 
+void LoopRecorder::withdraw() noexcept {
+  if (made_block_ == nullptr) return;
+  LoopEntry& entry = process_.region_.loops()[id_];
+  entry.generation.store((entry.generation.load() + 1) & ~1ull);
+  made_block_->ended.store_release(1);
+  made_block_ = block_ = nullptr;
+}
+
 void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   block_ = nullptr;
   made_block_ = nullptr;
@@ -126,9 +134,9 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   if (!process_.active()) return;
 
   const int saved = errno;
-  const SpinLock guard(process_.lock_);
   const Region& region = process_.region_;
   Header& header = *region.header();
+  const SpinLock guard(header.lock.raw);
   const std::uint32_t turns = ring_size(settings.ring_turns);
   const std::uint32_t made = header.loop_count.load();
 
@@ -152,8 +160,9 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   if (candidate != made && (ended >= kKeptEndedLoops || made == kMaxLoops)) {
     id_ = candidate;
     entry = &region.loops()[candidate];
-    // Odd while the block changes hands: a reader that sees it, or sees it change, starts again.
-    entry->generation.store(entry->generation.load() + 1);
+    // Even while the block changes hands: a reader that sees it, or sees it change, starts again.
+    // One that was withdrawn is even already.
+    entry->generation.store((entry->generation.load() + 1) & ~1ull);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     block_ = region.at<LoopBlock>(entry->block_offset.load());
   } else if (made < kMaxLoops) {

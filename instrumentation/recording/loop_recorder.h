@@ -136,6 +136,9 @@ class LoopRecorder {
     }
   }
 
+  /// Takes the loop out of the recording as if it had never been: somebody else records it.
+  void withdraw() noexcept;
+
   /// Whether this is a forked child that has not moved to a recording of its own yet.
   bool forked() const noexcept {
     return __atomic_load_n(sentinel_, __ATOMIC_RELAXED) != generation_;

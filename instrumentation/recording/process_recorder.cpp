@@ -5,6 +5,7 @@
 
 #include <new>
 
+#include "instrumentation/recording/probe_link.h"
 #include "instrumentation/recording/spin_lock.h"
 
 namespace loopscope::recording {
@@ -39,8 +40,14 @@ void ProcessRecorder::start(const RegionSettings& settings) noexcept {
   settings_ = settings;
   settings_.clock = choose_clock();
   sentinel_.arm();
-  create_region(region_, settings_);
+  make_region();
   errno = saved;
+}
+
+void ProcessRecorder::make_region() noexcept {
+  // Under a probe there is a recording already.
+  const ProbeLink* probe = find_probe();
+  if (probe == nullptr || !probe->share(&region_)) create_region(region_, settings_);
 }
 
 std::uint32_t ProcessRecorder::settle_fork() noexcept {
@@ -50,8 +57,7 @@ std::uint32_t ProcessRecorder::settle_fork() noexcept {
     const int saved = errno;
     // The parent's mapping stays where it is: loops still copy their names out of it (and it is
     // never written to).
-    lock_ = 0;
-    create_region(region_, settings_);
+    make_region();
     sentinel_.settle(++generation_);
     errno = saved;
   }

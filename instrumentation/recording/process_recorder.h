@@ -62,12 +62,12 @@ class ProcessRecorder {
   friend class LoopRecorder;
   ProcessRecorder() = default;
   void start(const RegionSettings& settings) noexcept;
+  void make_region() noexcept;
 
   Region region_;
   ForkSentinel sentinel_;
   RegionSettings settings_;
   std::uint32_t generation_ = 1;
-  std::uint32_t lock_ = 0;  // guards making loops
 };
 
 }  // namespace loopscope::recording

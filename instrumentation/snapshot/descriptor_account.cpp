@@ -55,6 +55,24 @@ const FdRecord* find(const Ledger& ledger, std::int32_t fd) {
   return found != ledger.fds.end() && found->fd == fd ? &*found : nullptr;
 }
 
+/// Whether the kernel's name for such a descriptor tells more than its kind does.
+bool has_telling_target(DescriptorKind kind) {
+  switch (kind) {
+    case DescriptorKind::kFile:
+    case DescriptorKind::kDirectory:
+    case DescriptorKind::kDevice:
+    case DescriptorKind::kTty:
+    case DescriptorKind::kMemfd:
+    case DescriptorKind::kPipe:
+    case DescriptorKind::kUnix:
+    case DescriptorKind::kSocket:
+    case DescriptorKind::kOther:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// Waits of the loops on each epoll descriptor that returned events.
 std::map<std::int32_t, std::uint64_t> wakeups(const RecordingSnapshot& recording) {
   std::map<std::int32_t, std::uint64_t> counts;
@@ -350,7 +368,8 @@ void DescriptorAccount::list(ProcessSnapshot& process) {
     }
     Descriptor& one = listed.emplace_back();
     one.record = fd;
-    const bool vague = fd.target.empty() || fd.kind == DescriptorKind::kOther;
+    const bool vague = fd.kind == DescriptorKind::kOther ||
+                       (fd.target.empty() && has_telling_target(fd.kind));
     if (vague && looked_ && asked(fd) == nullptr && questions < kMostAsked) {
       ++questions;
       ask(recording.pid, fd);

@@ -35,12 +35,12 @@ constexpr std::size_t kRatioTurns = 256;
 /// the first image's id is that of the process, a later one's has its number appended.
 std::string process_id(const RecordingSnapshot& recording) {
   std::string id = std::to_string(recording.pid) + "-" + std::to_string(recording.start_ticks);
+  recording::RecordingName name;
   const std::size_t slash = recording.path.rfind('/');
-  const std::string name =
-      slash == std::string::npos ? recording.path : recording.path.substr(slash + 1);
-  if (name.starts_with(id + "-")) {
-    const std::string image = name.substr(id.size() + 1, name.rfind('.') - id.size() - 1);
-    if (image != "0") id += "-" + image;
+  const std::size_t begin = slash == std::string::npos ? 0 : slash + 1;
+  if (recording::parse_recording_name(recording.path.c_str() + begin, name) &&
+      name.pid == recording.pid && name.start_ticks == recording.start_ticks && name.image != 0) {
+    id += "-" + std::to_string(name.image);
   }
   return id;
 }

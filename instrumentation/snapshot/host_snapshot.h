@@ -165,7 +165,7 @@ struct CollectOptions {
   /// only the kernel knows.
   bool descriptors = false;
   /// Only processes of this number.
-  std::optional<std::int32_t> pid;
+  std::optional<std::int32_t> pid = {};
 };
 
 /// At most so many descriptors of a process are listed.

@@ -86,7 +86,6 @@ class UsageTest(CliTest):
         for arguments in (
             [],
             ["frobnicate"],
-            ["run", "--", "true"],  # not there yet: no pretending
             ["--no-such-option"],
             ["serve", "--no-such-option"],
             ["serve", "--listen"],

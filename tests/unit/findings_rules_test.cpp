@@ -463,17 +463,29 @@ TEST(FdLimit, DoesNotOverflow) {
 
 // --- batch-saturated -----------------------------------------------------------------------------
 
-Change saturated(std::uint64_t saturated, std::uint64_t iterations) {
-  return [=](LoopSnapshot& loop) {
-    loop.saturated = saturated;
-    loop.iterations = iterations;
-  };
+/// The largest batch held three events; `registered` descriptors are.
+RecordingSnapshot saturated(std::uint64_t saturated, std::uint64_t iterations,
+                            std::int32_t registered = 4) {
+  RecordingSnapshot recording = healthy_recording();
+  LoopSnapshot& loop = recording.loops.front();
+  loop.saturated = saturated;
+  loop.iterations = iterations;
+  loop.ready.max = 3;
+  recording.registered.clear();
+  for (std::int32_t fd = 10; fd < 10 + registered; ++fd) {
+    recording.registered.emplace_back(fd, loop.epoll_fd);
+  }
+  return recording;
 }
 
 TEST(BatchSaturated, NeedsTwentyAndOnePerCent) {
   only(found(saturated(20, 2000)), "batch-saturated", Severity::kInfo);
   EXPECT_TRUE(found(saturated(20, 2001)).empty());
   EXPECT_TRUE(found(saturated(19, 19)).empty());
+}
+
+TEST(BatchSaturated, IsSilentWhenNothingWasLeftBehind) {
+  EXPECT_TRUE(found(saturated(50, 50, 3)).empty());
 }
 
 // --- records-dropped -----------------------------------------------------------------------------
@@ -518,7 +530,7 @@ TEST(Text, TimesAndWatchers) {
   EXPECT_EQ(watcher_text(loop, 0), "");
   EXPECT_EQ(watcher_text(loop, 1), "");
   EXPECT_STREQ(watcher_kind_name(static_cast<recording::WatcherKind>(99)), "other");
-  EXPECT_EQ(drop_kind_name(4), nullptr);
+  EXPECT_EQ(drop_kind_name(7), nullptr);
 }
 
 }  // namespace

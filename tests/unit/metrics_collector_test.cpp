@@ -214,7 +214,8 @@ TEST(Metrics, CountDropsOfTheKindsThereAre) {
   for (const auto& sample : page(full_host()).all("loopscope_dropped_records_total")) {
     kinds.insert(sample.labels.at("kind"));
   }
-  EXPECT_EQ(kinds, (std::set<std::string>{"loops", "watchers", "fds"}));
+  EXPECT_EQ(kinds, (std::set<std::string>{"loops", "watchers", "fds", "sites", "modules", "events",
+                                          "waits"}));
 }
 
 TEST(Metrics, HistogramsAreCumulativeAndEndInTheirCount) {
@@ -325,6 +326,43 @@ TEST(Metrics, OfSeveralProcessesCarryTheirLabels) {
     EXPECT_TRUE(series.emplace(sample.name, sample.labels).second) << sample.name;
   }
   EXPECT_FALSE(page(host).all("process_open_fds").front().labels.contains("pid"));
+}
+
+TEST(Metrics, CountOpensAndClosesOfSourcesWithALedger) {
+  HostSnapshot host = healthy_host();
+  EXPECT_FALSE(page(host).types.contains("loopscope_fd_opens_total"));
+  snapshot::LedgerSummary& ledger = host.processes[0].fds.ledger.emplace();
+  ledger.opened_by_kind = {{"tcp", 9}, {"file", 1}};
+  ledger.closed_by_kind = {{"tcp", 8}};
+  const Page text = page(host);
+  EXPECT_EQ(text.types.at("loopscope_fd_opens_total"), "counter");
+  EXPECT_EQ(text.value("loopscope_fd_opens_total", {{"kind", "tcp"}}), 9);
+  EXPECT_EQ(text.value("loopscope_fd_closes_total", {{"kind", "tcp"}}), 8);
+  EXPECT_EQ(text.value("loopscope_fd_closes_total", {{"kind", "file"}}), 0);
+  EXPECT_EQ(text.all("loopscope_fd_opens_total").size(), process::kDescriptorKinds);
+}
+
+// The library's and the probe's, or those before and after an exec.
+TEST(Metrics, NoSeriesComesTwiceOfAProcessWithTwoRecordings) {
+  HostSnapshot host = healthy_host();
+  host.processes.push_back(host.processes[0]);
+  host.processes.push_back(host.processes[0]);
+  host.processes[0].recording.life = recording::Life::kExecuted;
+  host.processes[1].recording.dropped[0] = 2;
+  host.processes[2].recording.dropped[0] = 3;
+  host.processes[2].recording.loops[0].iterations = 5;
+  host.processes[2].fds.ledger.emplace();
+  host.processes[2].fds.open = 77;
+  const Page text = page(host, LabelMode::kMulti);
+  std::set<std::pair<std::string, std::map<std::string, std::string>>> series;
+  for (const auto& sample : text.samples) {
+    EXPECT_TRUE(series.emplace(sample.name, sample.labels).second) << sample.name;
+  }
+  EXPECT_EQ(text.value("process_open_fds", {{"pid", "1234"}}), 77) << "the one with the ledger";
+  EXPECT_EQ(text.value("loopscope_dropped_records_total", {{"kind", "loops"}}), 5);
+  EXPECT_EQ(text.value("loopscope_iterations_total", {{"loop", "main"}}), 5);
+  EXPECT_EQ(text.value("loopscope_iterations_total", {{"loop", "main#2"}}), 1000);
+  EXPECT_EQ(text.all("loopscope_iterations_total").size(), 2u);
 }
 
 TEST(Metrics, OfAProcessThatIsGoneAreNotExported) {

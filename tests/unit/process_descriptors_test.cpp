@@ -219,6 +219,29 @@ TEST(DescriptorCensus, ReportsAProcessThatIsGone) {
   EXPECT_FALSE(descriptor_is_open(gone, 0));
 }
 
+TEST(Descriptors, AreListedAndDescribedOneByOne) {
+  Descriptors fds;
+  const int event = fds.add(::eventfd(0, 0));
+  const int socket = fds.add(::socket(AF_INET, SOCK_DGRAM, 0));
+  const int root = fds.add(::open("/", O_RDONLY | O_DIRECTORY));
+  const Child child;
+  for (const pid_t pid : {::getpid(), child.pid()}) {
+    const auto listed = list_open(pid);
+    ASSERT_TRUE(listed) << listed.error().message;
+    EXPECT_TRUE(listed->listed);
+    EXPECT_EQ(listed->open, open_by_fcntl());
+    EXPECT_EQ(listed->numbers, census_of(pid).numbers);
+    EXPECT_EQ(describe_descriptor(pid, event)->kind, DescriptorKind::kEventfd);
+    EXPECT_EQ(describe_descriptor(pid, socket)->kind, DescriptorKind::kUdp);
+    EXPECT_TRUE(describe_descriptor(pid, socket)->target.starts_with("socket:["));
+    EXPECT_EQ(describe_descriptor(pid, root)->kind, DescriptorKind::kDirectory);
+    EXPECT_EQ(describe_descriptor(pid, root)->target, "/");
+    EXPECT_FALSE(describe_descriptor(pid, 4000));
+    EXPECT_FALSE(describe_descriptor(pid, -1));
+  }
+  EXPECT_FALSE(list_open(1 << 23));
+}
+
 TEST(DescriptorKind, NamesAreDistinct) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < kDescriptorKinds; ++i) {

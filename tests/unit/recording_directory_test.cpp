@@ -69,6 +69,48 @@ TEST_F(Directory, WhatAProcessRanBeforeAnExecHasEnded) {
   EXPECT_EQ(next_image_path(before), now);
 }
 
+TEST_F(Directory, TheNameTellsTheRun) {
+  const std::string pid = std::to_string(getpid());
+  const std::string ticks = std::to_string(read_start_ticks(getpid()));
+  const std::string now = path_ + "/" + pid + "-" + ticks + "-1-777.loopscope";
+  const std::string before = path_ + "/" + pid + "-" + ticks + "-0-777.loopscope";
+  for (const std::string& name : {now, before, path_ + "/5-6-7-8-9.loopscope"}) {
+    std::ofstream(name) << "x";
+  }
+  const auto found = list_recordings(path_);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 2u);
+  EXPECT_EQ((*found)[0].path, now);
+  EXPECT_EQ((*found)[0].run_pid, 777);
+  EXPECT_EQ((*found)[0].image, 1u);
+  EXPECT_TRUE((*found)[0].alive);
+  EXPECT_FALSE((*found)[1].alive);
+  EXPECT_EQ(next_image_path(before), now);
+}
+
+TEST_F(Directory, OfOtherUsersOnlyWhatIsTheirs) {
+  const auto make = [&](const std::string& name, std::uint32_t owner) {
+    fs::create_directory(path_ + "/" + name);
+    return chown((path_ + "/" + name).c_str(), owner, 0) == 0;
+  };
+  if (!make("loopscope-1234", 1234)) GTEST_SKIP() << "only root can give a directory away";
+  make("loopscope-1235", 1234);  // pretends to be somebody else's
+  make("loopscope-0", 0);
+  make("loopscope-x", 0);
+  make("loopscope-", 0);
+  make("loopscope-+77", 77);
+  make("other-1234", 1234);
+  std::ofstream(path_ + "/loopscope-1236") << "a file";
+  fs::create_directory_symlink(path_ + "/loopscope-1234", path_ + "/loopscope-1237");
+  (void)lchown((path_ + "/loopscope-1237").c_str(), 1237, 0);
+  make("loopscope-42", 42);
+  EXPECT_EQ(directories_of_users(path_, 0),
+            (std::vector<std::string>{path_ + "/loopscope-1234", path_ + "/loopscope-42"}));
+  EXPECT_EQ(directories_of_users(path_, 42),
+            (std::vector<std::string>{path_ + "/loopscope-0", path_ + "/loopscope-1234"}));
+  EXPECT_TRUE(directories_of_users(path_ + "/none", 0).empty());
+}
+
 TEST_F(Directory, MissingIsEmptyAndUnreadableIsAnError) {
   const auto none = list_recordings(path_ + "/nothing");
   ASSERT_TRUE(none);
@@ -102,7 +144,7 @@ TEST_F(Directory, PruningRemovesOnlyTheOldestOfTheDead) {
 
 TEST_F(Directory, RegionIsAPrivateFile) {
   Region region;
-  ASSERT_TRUE(create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic));
+  ASSERT_TRUE(create_region(region, {}));
   EXPECT_STREQ(region.error, "");
   struct stat status {};
   ASSERT_EQ(stat(region.path, &status), 0);
@@ -113,8 +155,7 @@ TEST_F(Directory, RegionIsAPrivateFile) {
 TEST_F(Directory, OthersDirectoryIsRefused) {
   fs::permissions(path_, fs::perms::all);
   Region region;
-  ASSERT_TRUE(create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic))
-      << "recording goes on in memory";
+  ASSERT_TRUE(create_region(region, {})) << "recording goes on in memory";
   EXPECT_STREQ(region.path, "");
   EXPECT_NE(std::string(region.error).find("closed to others"), std::string::npos) << region.error;
 }
@@ -124,14 +165,14 @@ TEST_F(Directory, AFileInPlaceOfTheDirectoryIsExplained) {
   std::ofstream(wrong) << "x";
   setenv("LOOPSCOPE_DIR", wrong.c_str(), 1);
   Region region;
-  ASSERT_TRUE(create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic));
+  ASSERT_TRUE(create_region(region, {}));
   EXPECT_NE(std::string(region.error).find("not a directory"), std::string::npos) << region.error;
 }
 
 TEST_F(Directory, ADirectoryThatCannotBeMadeIsExplained) {
   setenv("LOOPSCOPE_DIR", "/proc/nothing/here", 1);
   Region region;
-  ASSERT_TRUE(create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic));
+  ASSERT_TRUE(create_region(region, {}));
   EXPECT_NE(std::string(region.error).find("LOOPSCOPE_DIR"), std::string::npos) << region.error;
 }
 
@@ -142,7 +183,7 @@ TEST_F(Directory, AFileSizeLimitIsRespectedAndNoSignalSent) {
     rlimit limit{4096, 4096};
     setrlimit(RLIMIT_FSIZE, &limit);
     Region region;
-    if (!create_region(region, SourceKind::kLibrary, ClockKind::kMonotonic)) _exit(1);
+    if (!create_region(region, {})) _exit(1);
     _exit(std::string(region.error).find("ulimit -f") != std::string::npos ? 0 : 2);
   }
   int status = 0;

@@ -309,7 +309,7 @@ TEST(Recorder, PausedInsideACallbackForgetsIt) {
 }
 
 TEST(Recorder, KeepsTheNewestTurnsAndSaysHowManyAreLost) {
-  LoopRecorder recorder({.name = "ring", .ring_turns = 16});
+  LoopRecorder recorder({.name = "ring", .ring_turns = 64});
   TurnCursors cursors;
   recorder.enter();
   for (int i = 1; i <= 10; ++i) turn(recorder, events(i));
@@ -323,20 +323,20 @@ TEST(Recorder, KeepsTheNewestTurnsAndSaysHowManyAreLost) {
       EXPECT_EQ(loop.recent[i].ready, static_cast<int>(i + 1));
   }
   recorder.enter();
-  for (int i = 0; i < 100; ++i) turn(recorder, events(i));
+  for (int i = 0; i < 300; ++i) turn(recorder, events(i));
   recorder.leave();
   taken = snapshot({.recent = 4096, .cursors = &cursors});
   const LoopSnapshot& loop = find(taken, "ring");
-  EXPECT_LE(loop.recent.size(), 16u);
-  EXPECT_EQ(loop.recent.size() + loop.recent_lost, 100u) << "a gap is never silent";
-  EXPECT_EQ(loop.recent.back().ready, 99);
+  EXPECT_LE(loop.recent.size(), 64u);
+  EXPECT_EQ(loop.recent.size() + loop.recent_lost, 300u) << "a gap is never silent";
+  EXPECT_EQ(loop.recent.back().ready, 299);
   taken = snapshot({.recent = 4096, .cursors = &cursors});
   EXPECT_TRUE(find(taken, "ring").recent.empty());
   EXPECT_EQ(find(taken, "ring").recent_lost, 0u);
 }
 
 TEST(Recorder, FollowerSeesEveryTurnOrIsToldOfTheGap) {
-  LoopRecorder recorder({.name = "follow", .ring_turns = 16});
+  LoopRecorder recorder({.name = "follow", .ring_turns = 64});
   auto reader = read_own_process();
   ASSERT_TRUE(reader);
   std::uint64_t cursor = 0;
@@ -353,18 +353,47 @@ TEST(Recorder, FollowerSeesEveryTurnOrIsToldOfTheGap) {
   }
   EXPECT_EQ(reader->next(recorder.id(), cursor, seen, lost), Follow::kEnd);
   recorder.enter();
-  for (int i = 0; i < 50; ++i) turn(recorder, events(i));
+  for (int i = 0; i < 200; ++i) turn(recorder, events(i));
   recorder.leave();
   ASSERT_EQ(reader->next(recorder.id(), cursor, seen, lost), Follow::kOverrun);
   std::uint64_t total = lost;
   while (reader->next(recorder.id(), cursor, seen, lost) == Follow::kTurn) ++total;
-  EXPECT_EQ(total, 50u);
+  EXPECT_EQ(total, 200u);
+}
+
+TEST(Recorder, HistogramsAreExactAfterEveryTurn) {
+  // Short turns wait in the ring to be counted, long ones are counted at once: a reader sees
+  // neither.
+  LoopRecorder recorder({.name = "fold", .ring_turns = 64});
+  recorder.enter();
+  std::uint64_t now = monotonic_ns();
+  std::uint64_t waited = 0, worked = 0;
+  for (std::uint64_t turns = 1; turns <= 150; ++turns) {
+    const std::uint64_t poll = turns % 41 == 0 ? 3'000'000'007 : 1000 + turns;
+    const std::uint64_t busy = turns % 47 == 0 ? 200'000'003 : 50 + turns;
+    recorder.poll_began_at(now);
+    recorder.poll_ended_at(events(static_cast<int>(turns)), now += poll);
+    recorder.poll_began_at(now += busy);  // ends the turn
+    waited += poll;
+    worked += busy;
+    const auto taken = snapshot();
+    const LoopSnapshot& loop = find(taken, "fold");
+    ASSERT_EQ(loop.iterations, turns);
+    ASSERT_EQ(loop.poll_wait.count, turns);
+    ASSERT_EQ(loop.poll_wait.sum, waited);
+    ASSERT_EQ(loop.busy.count, turns);
+    ASSERT_EQ(loop.busy.sum, worked);
+    ASSERT_EQ(loop.ready.count, turns);
+    ASSERT_EQ(loop.ready.sum, turns * (turns + 1) / 2);
+    ASSERT_EQ(loop.poll_wait.max, turns >= 41 ? 3'000'000'007 : 1000 + turns);
+  }
+  recorder.leave();
 }
 
 TEST(Recorder, LoopsThatCameAndWentAreKeptForAWhileThenReused) {
   std::uint64_t used = 0;
   for (int i = 0; i < 2000; ++i) {
-    LoopRecorder recorder({.name = "short-lived", .ring_turns = 16});
+    LoopRecorder recorder({.name = "short-lived", .ring_turns = 64});
     ASSERT_TRUE(recorder.active()) << i;
     recorder.watcher("timer", 5, WatcherKind::kTimer);
     recorder.enter();

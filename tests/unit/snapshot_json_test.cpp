@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "instrumentation/snapshot/json.h"
 #include "tests/unit/fixtures.h"
@@ -46,20 +50,26 @@ TEST(Json, HasExactlyTheDocumentedFields) {
   host.unreadable = {{"/x", "no"}};
   const json root = parsed(host);
   using Set = std::set<std::string>;
-  EXPECT_EQ(keys(root), (Set{"schema", "taken_at", "server", "processes", "unreadable"}));
+  EXPECT_EQ(keys(root),
+            (Set{"schema", "taken_at", "server", "processes", "unreadable", "processes_folded"}));
   EXPECT_EQ(keys(root["server"]), (Set{"version", "mode"}));
   EXPECT_EQ(keys(root["unreadable"][0]), (Set{"path", "error"}));
   const json& process = root["processes"][0];
   EXPECT_EQ(keys(process),
-            (Set{"id", "pid", "parent_pid", "command", "argv", "source", "started_at", "state",
-                 "uptime_seconds", "exit_status", "cpu_seconds", "resident_bytes", "recording",
-                 "loops", "fds", "findings", "dropped"}));
+            (Set{"id", "pid", "parent_pid", "run_pid", "command", "argv", "source", "started_at",
+                 "state", "ended", "uptime_seconds", "exit_status", "cpu_seconds", "resident_bytes",
+                 "recording", "loops", "fds", "findings", "dropped"}));
   EXPECT_EQ(keys(process["recording"]), (Set{"path", "version", "clock", "error"}));
   EXPECT_EQ(keys(process["fds"]),
-            (Set{"open", "limit", "peak", "opened", "closed", "by_kind", "sites"}));
+            (Set{"open", "limit", "peak", "opened", "closed", "by_kind", "opened_by_kind",
+                 "closed_by_kind", "inherited", "unseen", "met", "closed_unseen", "accepts",
+                 "bad_closes", "sites", "sites_total"}));
+  EXPECT_EQ(keys(root["processes_folded"]), (Set{"count", "exited", "killed", "fds"}));
+  EXPECT_EQ(keys(root["processes_folded"]["fds"]), (Set{"opened", "closed", "open_at_end"}));
   EXPECT_EQ(keys(process["findings"][0]),
             (Set{"rule", "severity", "title", "detail", "advice", "count", "since", "subject"}));
-  EXPECT_EQ(keys(process["dropped"]), (Set{"loops", "watchers", "fds"}));
+  EXPECT_EQ(keys(process["dropped"]),
+            (Set{"loops", "watchers", "fds", "sites", "modules", "events", "waits"}));
   const json& one = process["loops"][0];
   EXPECT_EQ(keys(one), (Set{"id",
                             "name",
@@ -137,6 +147,178 @@ TEST(Json, SaysWhatIsInTheSnapshot) {
   EXPECT_EQ(loop["recent"][0]["result"], "events");
 }
 
+/// With a ledger: two descriptors from one site, one that only the kernel knows.
+HostSnapshot host_with_ledger() {
+  HostSnapshot host = healthy_host();
+  auto& process = host.processes[0];
+  process.recording.source = recording::SourceKind::kProbe;
+  process.recording.run_pid = 99;
+  process.fds.opened = 10;
+  process.fds.closed = 8;
+  process.fds.peak = 7;
+  LedgerSummary& ledger = process.fds.ledger.emplace();
+  ledger.opened_by_kind = {{"tcp", 9}, {"file", 1}};
+  ledger.closed_by_kind = {{"tcp", 8}};
+  ledger.inherited = 3;
+  ledger.unseen = 1;
+  ledger.met = 4;
+  ledger.closed_unseen = 5;
+  ledger.accepts = 6;
+  ledger.bad_closes = 2;
+  OpenSite site;
+  site.id = 17;
+  site.kind = process::DescriptorKind::kTcp;
+  site.live = 2;
+  site.opened = 9;
+  site.closed = 7;
+  site.peak = 5;
+  site.oldest_ns = kNow - 90 * kSecond;
+  StackFrame named;
+  named.function = "accept_one(int)";
+  named.file = "/src/server.cpp";
+  named.line = 12;
+  named.module = "/usr/bin/server";
+  named.offset = 0x1234;
+  named.inlined = true;
+  site.stack = std::make_shared<const std::vector<StackFrame>>(
+      std::vector<StackFrame>{named, StackFrame{"", "", 0, "", 0x7f0000001000, false}});
+  process.sites.assign(30, site);
+  process.sites_total = 31;
+  auto& list = process.descriptors.emplace();
+  Descriptor& one = list.emplace_back();
+  one.record.fd = 7;
+  one.record.generation = 3;
+  one.record.kind = process::DescriptorKind::kTcp;
+  one.record.origin = recording::FdOrigin::kOpened;
+  one.record.close_on_exec = one.record.non_blocking = one.record.accepted = true;
+  one.record.registered_epoll_fd = 5;
+  one.record.registered_events = EPOLLIN | EPOLLET | 1u << 27;
+  one.record.events = 40;
+  one.record.io_calls = 80;
+  one.record.activity_ns = kNow - 2 * kSecond;
+  one.record.opened_ns = kNow - 90 * kSecond;
+  one.record.busy_ns = 1500 * kMillisecond;
+  one.record.thread_id = 1234;
+  one.record.local = "127.0.0.1:80";
+  one.record.peer = "[::1]:4000";
+  one.record.site = 17;
+  one.event_share = 0.04;
+  Descriptor& other = list.emplace_back();
+  other.unseen = true;
+  other.record.fd = 8;
+  other.record.kind = process::DescriptorKind::kFile;
+  other.record.target = "/etc/hosts\xff";
+  process.descriptors_left_out = 11;
+  return host;
+}
+
+TEST(Json, TellsTheLedger) {
+  const json process = parsed(host_with_ledger())["processes"][0];
+  EXPECT_EQ(process["source"], "probe");
+  EXPECT_EQ(process["run_pid"], 99);
+  EXPECT_EQ(process["ended"], nullptr);
+  const json& fds = process["fds"];
+  EXPECT_EQ(fds["open"], 12);
+  EXPECT_EQ(fds["opened"], 10);
+  EXPECT_EQ(fds["closed"], 8);
+  EXPECT_EQ(fds["peak"], 7);
+  EXPECT_EQ(fds["opened_by_kind"], json({{"tcp", 9}, {"file", 1}}));
+  EXPECT_EQ(fds["closed_by_kind"], json({{"tcp", 8}}));
+  EXPECT_EQ(fds["inherited"], 3);
+  EXPECT_EQ(fds["unseen"], 1);
+  EXPECT_EQ(fds["met"], 4);
+  EXPECT_EQ(fds["closed_unseen"], 5);
+  EXPECT_EQ(fds["accepts"], 6);
+  EXPECT_EQ(fds["bad_closes"], 2);
+  ASSERT_EQ(fds["sites"].size(), 30u);
+  EXPECT_EQ(fds["sites_total"], 31);
+  const json& site = fds["sites"][0];
+  EXPECT_EQ(site["id"], 17);
+  EXPECT_EQ(site["kind"], "tcp");
+  EXPECT_EQ(site["live"], 2);
+  EXPECT_EQ(site["oldest_seconds"], 90);
+  EXPECT_EQ(site["stack"][0], json({{"function", "accept_one(int)"},
+                                    {"file", "/src/server.cpp"},
+                                    {"line", 12},
+                                    {"module", "/usr/bin/server"},
+                                    {"offset", 0x1234},
+                                    {"inlined", true}}));
+  EXPECT_EQ(site["stack"][1], json({{"function", nullptr},
+                                    {"file", nullptr},
+                                    {"line", nullptr},
+                                    {"module", nullptr},
+                                    {"offset", 0x7f0000001000},
+                                    {"inlined", false}}));
+}
+
+TEST(Json, ListsDescriptors) {
+  const json fds = parsed(host_with_ledger())["processes"][0]["fds"];
+  ASSERT_EQ(fds["list"].size(), 2u);
+  EXPECT_EQ(fds["list_left_out"], 11);
+  EXPECT_EQ(fds["list"][0], json({{"fd", 7},
+                                  {"kind", "tcp"},
+                                  {"origin", "opened"},
+                                  {"target", nullptr},
+                                  {"local", "127.0.0.1:80"},
+                                  {"peer", "[::1]:4000"},
+                                  {"age_seconds", 90},
+                                  {"idle_seconds", 2},
+                                  {"thread_id", 1234},
+                                  {"close_on_exec", true},
+                                  {"nonblocking", true},
+                                  {"listening", false},
+                                  {"accepted", true},
+                                  {"end", nullptr},
+                                  {"pair_fd", nullptr},
+                                  {"epoll_fd", 5},
+                                  {"interest", {"in", "et"}},
+                                  {"events", 40},
+                                  {"event_share", 0.04},
+                                  {"io_calls", 80},
+                                  {"busy_seconds", 1.5},
+                                  {"generation", 3},
+                                  {"site", 17}}));
+  const json& other = fds["list"][1];
+  EXPECT_EQ(other["origin"], "unseen");
+  EXPECT_EQ(other["target"], "/etc/hosts\xef\xbf\xbd");
+  for (const char* key : {"age_seconds", "idle_seconds", "thread_id", "close_on_exec", "events",
+                          "io_calls", "busy_seconds", "site", "epoll_fd", "interest"}) {
+    EXPECT_EQ(other[key], nullptr) << key;
+  }
+  EXPECT_EQ(keys(other), keys(fds["list"][0]));
+}
+
+TEST(Json, GivesAsManySitesAsAskedFor) {
+  HostSnapshot host = host_with_ledger();
+  const auto sites = [&] {
+    return json::parse(
+               to_json(host, {.sites = 20, .sites_of_ended = 3}))["processes"][0]["fds"]["sites"]
+        .size();
+  };
+  EXPECT_EQ(sites(), 20u);
+  host.processes[0].recording.life = recording::Life::kExited;
+  EXPECT_EQ(sites(), 3u);
+}
+
+TEST(Json, SaysHowAProcessEnded) {
+  HostSnapshot host = host_with_ledger();
+  auto& recording = host.processes[0].recording;
+  const std::tuple<recording::Life, const char*, const char*> cases[] = {
+      {recording::Life::kExited, "exited", "exit"},
+      {recording::Life::kExecuted, "exited", "exec"},
+      {recording::Life::kKilled, "killed", "killed"}};
+  for (const auto& [life, state, ended] : cases) {
+    recording.life = life;
+    const json process = parsed(host)["processes"][0];
+    EXPECT_EQ(process["state"], state);
+    EXPECT_EQ(process["ended"], ended);
+    EXPECT_EQ(process["fds"]["sites"][0]["oldest_seconds"], nullptr) << "its end is not known";
+  }
+  recording.ended_ns = kNow - 30 * kSecond;
+  EXPECT_EQ(parsed(host)["processes"][0]["fds"]["sites"][0]["oldest_seconds"], 60);
+  EXPECT_EQ(parsed(host)["processes"][0]["fds"]["list"][0]["idle_seconds"], 0) << "never negative";
+}
+
 TEST(Json, OfAHistogramIsInSecondsAndWithoutEmptyBuckets) {
   HostSnapshot host = healthy_host();
   auto& loop = host.processes[0].recording.loops[0];
@@ -188,6 +370,11 @@ TEST(Json, SaysNullForWhatIsNotKnown) {
   EXPECT_EQ(root["fds"]["open"], nullptr);
   EXPECT_EQ(root["fds"]["limit"], nullptr);
   EXPECT_EQ(root["fds"]["by_kind"], json::object());
+  for (const char* key : {"opened_by_kind", "closed_by_kind", "inherited", "unseen", "met",
+                          "closed_unseen", "accepts", "bad_closes"}) {
+    EXPECT_EQ(root["fds"][key], nullptr) << key;
+  }
+  EXPECT_FALSE(root["fds"].contains("list"));
   const json& one = root["loops"][0];
   EXPECT_EQ(one["utilization"], nullptr);
   EXPECT_EQ(one["epoll_fd"], nullptr);

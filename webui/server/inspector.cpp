@@ -63,12 +63,12 @@ void keep_loop(snapshot::HostSnapshot& host, std::uint32_t id) {
 }
 
 webui::SnapshotProvider provider_of_all() {
-  return [](std::size_t recent) { return webui::own_process_snapshot(recent); };
+  return [](const webui::SnapshotRequest& request) { return webui::own_process_snapshot(request); };
 }
 
 webui::SnapshotProvider provider_of(std::uint32_t id) {
-  return [id](std::size_t recent) {
-    snapshot::HostSnapshot host = webui::own_process_snapshot(recent);
+  return [id](const webui::SnapshotRequest& request) {
+    snapshot::HostSnapshot host = webui::own_process_snapshot(request);
     keep_loop(host, id);
     return host;
   };

@@ -40,10 +40,14 @@ snapshot::Collector& collector() {
 
 }  // namespace
 
+snapshot::HostSnapshot own_process_snapshot(const snapshot::CollectOptions& options) {
+  return collector().collect(options);
+}
+
 snapshot::HostSnapshot own_process_snapshot(std::size_t recent) {
   snapshot::CollectOptions options;
   options.recent = recent;
-  return collector().collect(options);
+  return own_process_snapshot(options);
 }
 
 }  // namespace loopscope::webui

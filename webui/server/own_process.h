@@ -13,6 +13,7 @@ namespace loopscope::webui {
 /// in a forked child (where the parent's, and whatever locks it held, is left alone).
 ///
 /// Throws InspectorError if the recording cannot be read. Thread-safety: any thread.
+snapshot::HostSnapshot own_process_snapshot(const snapshot::CollectOptions& options);
 snapshot::HostSnapshot own_process_snapshot(std::size_t recent);
 
 }  // namespace loopscope::webui

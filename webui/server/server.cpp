@@ -168,20 +168,41 @@ struct Request {
   }
 };
 
-/// `recent` of the query; none if it is there but not a number.
-std::optional<std::size_t> recent_of(std::string_view query) {
-  std::size_t recent = kDefaultRecent;
+/// Calls `take(name, value)` for each part of the query; false as soon as one call is.
+template <typename Take>
+bool for_each_parameter(std::string_view query, const Take& take) {
   while (!query.empty()) {
     const std::size_t end = std::min(query.find('&'), query.size());
     const std::string_view pair = query.substr(0, end);
     query.remove_prefix(std::min(end + 1, query.size()));
-    constexpr std::string_view kName = "recent=";
-    if (pair.substr(0, kName.size()) != kName) continue;
-    const std::string_view value = pair.substr(kName.size());
-    const auto [rest, error] = std::from_chars(value.data(), value.data() + value.size(), recent);
-    if (error != std::errc() || rest != value.data() + value.size()) return std::nullopt;
+    const std::size_t name = std::min(pair.find('='), pair.size());
+    if (!take(pair.substr(0, name), pair.substr(std::min(name + 1, pair.size())))) return false;
   }
-  return recent;
+  return true;
+}
+
+template <typename Number>
+bool read_number(std::string_view text, Number& number) {
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && rest == text.data() + text.size();
+}
+
+/// What /api/v1/snapshot is asked for; `error` says what is wrong with it.
+SnapshotRequest snapshot_request(std::string_view query, std::string& error) {
+  SnapshotRequest request;
+  request.recent = kDefaultRecent;
+  for_each_parameter(query, [&](std::string_view name, std::string_view value) {
+    if (name == "recent" && !read_number(value, request.recent)) {
+      error = "recent must be a number of turns: ?recent=256";
+    } else if (name == "descriptors") {
+      if (value != "0" && value != "1") error = "descriptors must be 0 or 1: ?descriptors=1";
+      request.descriptors = value == "1";
+    } else if (name == "pid" && (!read_number(value, request.pid.emplace()) || *request.pid <= 0)) {
+      error = "pid must be the number of a process: ?pid=1234";
+    }
+    return error.empty();
+  });
+  return request;
 }
 
 }  // namespace
@@ -499,19 +520,22 @@ void Server::Impl::handle(const Request& request) {
     send_response(request.connection, response, request.head_only);
   } else if (request.path == "/metrics") {
     if (!authorized(request)) return;
-    const snapshot::HostSnapshot host = provider(0);
+    SnapshotRequest wanted;
+    wanted.recent = 0;
+    const snapshot::HostSnapshot host = provider(wanted);
     const std::string text = metrics::to_text(host, metrics::label_mode(host));
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";
     response.body = text;
     send_response(request.connection, response, request.head_only);
   } else if (request.path == "/api/v1/snapshot") {
     if (!authorized(request)) return;
-    const std::optional<std::size_t> recent = recent_of(request.query);
-    if (!recent) {
-      request.refuse(400, "bad_request", "recent must be a number of turns: ?recent=256");
+    std::string error;
+    const SnapshotRequest wanted = snapshot_request(request.query, error);
+    if (!error.empty()) {
+      request.refuse(400, "bad_request", error);
       return;
     }
-    const std::string json = snapshot::to_json(provider(*recent));
+    const std::string json = snapshot::to_json(provider(wanted));
     response.content_type = "application/json";
     response.body = json;
     send_response(request.connection, response, request.head_only);

@@ -26,8 +26,12 @@ constexpr std::size_t kLongestTurns = 16;
 constexpr std::size_t kTurnsHeld = 64 * std::size_t{recording::kDefaultRingTurns};
 constexpr std::size_t kLeastTurnsHeld = 1024;
 
+/// Open sites in one event: a stack is a few KB. The snapshot has more.
+constexpr snapshot::JsonOptions kEventJson{.sites = 20, .sites_of_ended = 3};
+
 std::shared_ptr<const std::string> event_of(const snapshot::HostSnapshot& host) {
-  std::string json = snapshot::to_json(host);  // one line: no newline could end the event early
+  std::string json =
+      snapshot::to_json(host, kEventJson);  // one line: no newline could end the event early
   std::string event;
   event.reserve(json.size() + 32);
   event += "event: snapshot\ndata: ";
@@ -203,7 +207,9 @@ void StreamHub::tick() {
     Frame frame;
     std::shared_ptr<const snapshot::HostSnapshot> taken;
     try {
-      taken = std::make_shared<const snapshot::HostSnapshot>(provider_(turns_held(last.get())));
+      SnapshotRequest request;
+      request.recent = turns_held(last.get());
+      taken = std::make_shared<const snapshot::HostSnapshot>(provider_(request));
       snapshot::HostSnapshot news = *taken;
       trim_to_news(news, *before);
       frame.bytes = event_of(news);

@@ -31,8 +31,13 @@
 
 namespace loopscope::webui {
 
-/// Takes a snapshot with at most `recent` turns a loop. Called from several threads at once.
-using SnapshotProvider = std::function<snapshot::HostSnapshot(std::size_t recent)>;
+/// What is asked of a provider; it may take only the number of turns, if it has no choice but that.
+struct SnapshotRequest : snapshot::CollectOptions {
+  operator std::size_t() const { return recent; }  // NOLINT(google-explicit-constructor)
+};
+
+/// Takes a snapshot. Called from several threads at once.
+using SnapshotProvider = std::function<snapshot::HostSnapshot(const SnapshotRequest&)>;
 
 /// The last turn given of each loop: (recording, loop id, generation) -> turn.
 using StreamPosition =

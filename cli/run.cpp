@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// loopscope run: starts a program with the probe in it, shows what its loops do meanwhile, says at
+// the end what they did. To the program it is not there (launch.h); what cannot be observed runs
+// all the same, and one line says why nothing is seen (observable.h).
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/launch.h"
+#include "cli/listen.h"
+#include "cli/observable.h"
+#include "cli/report.h"
+#include "cli/run_recordings.h"
+#include "cli/run_summary.h"
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/directory.h"
+#include "instrumentation/snapshot/host_snapshot.h"
+#include "webui/server/server.h"
+
+namespace loopscope::cli {
+namespace {
+
+/// A program that has the probe in it has a recording as soon as it runs: at the first tick whoever
+/// looks at the page wants to know why it is empty. At every one, recordings are tended.
+constexpr std::chrono::milliseconds kTick{1000};
+/// One person looks at one run, in a few tabs. Each costs a thread, also while nobody looks.
+constexpr unsigned kMaxStreams = 12;
+/// Recordings are held open, one descriptor each.
+constexpr rlim_t kMostDescriptors = 1u << 16;
+
+constexpr char kProbeFile[] = "libloopscope-probe.so";
+constexpr char kStandardOutput[] = "-";
+
+struct Options {
+  std::optional<std::string> listen;  // none: the default, or a free port
+  bool no_http = false;
+  std::string summary = "text";
+  std::string output;
+  std::string stacks;
+  std::string directory;
+  std::string token_file;
+  bool insecure = false;
+  std::string probe;
+};
+
+/// To standard error in one piece, so that it does not mix with what the program writes there.
+void say(const std::string& text) {
+  const std::string line = "loopscope: " + text + "\n";
+  (void)!write(STDERR_FILENO, line.data(), line.size());
+}
+
+/// Everything, or an errno.
+int write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+/// As env(1) and the shells.
+int cannot_start(const char* program, int error) {
+  say("cannot run " + printable(program) + ": " + std::strerror(error));
+  return error == ENOENT ? 127 : 126;
+}
+
+/// The probe that belongs to this command: next to it in the build tree, or where it was installed.
+/// The first place if there is none.
+std::string find_probe() {
+  std::error_code why;
+  const std::filesystem::path here =
+      std::filesystem::read_symlink("/proc/self/exe", why).parent_path();
+  const std::filesystem::path places[] = {
+      here / LOOPSCOPE_PROBE_FROM_BINDIR / kProbeFile,
+      here / ".." / "instrumentation" / "probe" / kProbeFile,
+  };
+  for (const auto& place : places) {
+    if (access(place.c_str(), R_OK) == 0) return place.lexically_normal();
+  }
+  return places[0].lexically_normal();
+}
+
+/// Whether a LD_PRELOAD has this entry already (a run in a run).
+bool has_entry(std::string_view preload, std::string_view entry) {
+  while (!preload.empty()) {
+    const std::size_t end = std::min(preload.find_first_of(": "), preload.size());
+    if (preload.substr(0, end) == entry) return true;
+    preload.remove_prefix(std::min(end + 1, preload.size()));
+  }
+  return false;
+}
+
+/// Others' entries stay, and stay first: what they interpose is what the probe then sees. But gcc's
+/// AddressSanitizer looks for itself at the very front, and ends the program if it is not there.
+/// Its name does as well as a path: the loader looks for it where it would have looked anyway.
+std::string preload_with(const std::string& probe, const std::string& address_sanitizer) {
+  const char* before = std::getenv("LD_PRELOAD");
+  std::string preload = before != nullptr ? before : "";
+  if (!has_entry(preload, probe)) preload += (preload.empty() ? "" : ":") + probe;
+  if (!address_sanitizer.empty() && !has_entry(preload, address_sanitizer)) {
+    preload = address_sanitizer + ":" + preload;
+  }
+  return preload;
+}
+
+/// What the probe is told, see instrumentation/probe: comma separated, the directory last because
+/// it may hold commas.
+std::string probe_options(const Options& options) {
+  std::string text = "run=" + std::to_string(getpid());
+  if (!options.stacks.empty()) text += ",stacks=" + options.stacks;
+  if (!options.directory.empty()) text += ",dir=" + options.directory;
+  return text;
+}
+
+/// Opens -o. -1: standard error; throws std::system_error if it cannot be written.
+int open_output(const std::string& path) {
+  if (path.empty()) return -1;
+  const int fd = path == kStandardOutput
+                     ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                     : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), "cannot write " + path);
+  return fd;
+}
+
+void allow_many_descriptors() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t wanted = std::min(limit.rlim_max, kMostDescriptors);
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = wanted;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// The server; null if none was asked for, or if not even a free port can be had: the program
+/// matters more. Throws as webui::Server if the address was asked for.
+std::unique_ptr<webui::Server> serve(const Options& options, webui::ServerOptions server,
+                                     const webui::SnapshotProvider& provider) {
+  if (options.no_http) return nullptr;
+  try {
+    return std::make_unique<webui::Server>(server, provider);
+  } catch (const webui::ServerError& error) {
+    if (options.listen) throw;
+  }
+  // Another run has the usual port, or a `serve`.
+  server.port = 0;
+  try {
+    return std::make_unique<webui::Server>(server, provider);
+  } catch (const webui::ServerError& error) {
+    say(std::string(error.what()) + "; going on without a page");
+    return nullptr;
+  }
+}
+
+/// Writes the summary where it was asked for. False if it could not be written.
+bool summarize(const Options& options, int output, const RunOutcome& outcome,
+               const snapshot::HostSnapshot& host) {
+  if (options.summary == "none") return true;
+  std::string text;
+  if (options.summary == "json") {
+    text = run_summary_json(outcome, host) + "\n";
+  } else if (output >= 0) {
+    std::ostringstream out;
+    write_run_summary(out, outcome, host);
+    text = out.str();
+  } else {
+    // That nothing is seen has been said, and why; there is nothing to add.
+    if (std::none_of(host.processes.begin(), host.processes.end(),
+                     [&](const auto& process) { return worth_a_line(process, outcome, host); })) {
+      return true;
+    }
+    RunOutcome shown = outcome;
+    shown.unseen.clear();
+    std::ostringstream out;
+    write_run_summary(out, shown, host);
+    text = out.str();
+  }
+  const int error = write_all(output >= 0 ? output : STDERR_FILENO, text);
+  if (error == 0 || output < 0) return true;
+  say("cannot write " + options.output + ": " + std::strerror(error));
+  return false;
+}
+
+int run(Options options, char** program) {
+  if (program == nullptr || program[0] == nullptr) {
+    say("run wants a program, after two dashes: loopscope run -- PROGRAM ARGS...\n"
+        "See: loopscope run --help");
+    return kUsage;
+  }
+  const std::string listen_text = options.listen.value_or(kDefaultListen);
+  const auto listen = parse_listen(listen_text);
+  if (!listen) {
+    say(listen_usage(listen_text));
+    return kUsage;
+  }
+  fill_standard_descriptors();
+
+  webui::ServerOptions server_options;
+  server_options.address = listen->first;
+  server_options.port = listen->second;
+  server_options.insecure = options.insecure;
+  server_options.max_streams = kMaxStreams;
+  if (!options.token_file.empty()) server_options.token = read_token(options.token_file);
+  if (const char* page = std::getenv("LOOPSCOPE_WEBUI_DIR")) server_options.page_directory = page;
+
+  std::vector<std::string> directories = recording::recording_directories();
+  if (!options.directory.empty()) {
+    // The program may change its directory before it starts another.
+    options.directory = std::filesystem::absolute(options.directory).lexically_normal();
+    if (const std::string why = why_no_recording(options.directory); !why.empty()) {
+      say(why);
+      return kCouldNotRead;
+    }
+    directories = {options.directory};
+  }
+
+  const Examination examination = examine(program[0], std::getenv("PATH"));
+  if (examination.exec_error != 0) return cannot_start(program[0], examination.exec_error);
+
+  const std::string probe = options.probe.empty() ? find_probe() : options.probe;
+  std::string unseen = examination.obstacle;
+  bool preload = !examination.preload_harms;
+  if (const std::string why = why_not_preloadable(probe); preload && !why.empty()) {
+    preload = false;
+    if (unseen.empty()) unseen = why;
+  }
+  std::vector<std::pair<std::string, std::string>> environment;
+  if (preload) {
+    environment.emplace_back("LD_PRELOAD", preload_with(probe, examination.address_sanitizer));
+    environment.emplace_back("LOOPSCOPE_PROBE", probe_options(options));
+  }
+
+  int output = -1;
+  try {
+    output = open_output(options.output);
+  } catch (const std::system_error& error) {
+    say(error.what());
+    return kUsage;
+  }
+
+  // From here on there is a child; until start() it goes when `launch` goes.
+  Launch launch(program, environment, {output});
+  allow_many_descriptors();
+
+  RunOutcome outcome;
+  for (char** argument = program; *argument != nullptr; ++argument) {
+    outcome.argv.emplace_back(*argument);
+  }
+  outcome.pid = launch.pid();
+  outcome.started_ns = recording::realtime_ns();
+  const std::string name = printable(outcome.argv[0]);
+
+  const auto recordings = std::make_shared<RunRecordings>(directories, getpid(), launch.pid());
+  std::unique_ptr<webui::Server> server;
+  try {
+    server = serve(options, server_options, [recordings](const webui::SnapshotRequest& request) {
+      return recordings->collect(request);
+    });
+  } catch (const std::invalid_argument& error) {
+    say(std::string(error.what()) +
+        "\nOn the command line: --listen ADDR:PORT, --token-file FILE, --insecure.");
+    return kUsage;
+  } catch (const webui::ServerError& error) {
+    say(std::string(error.what()) +
+        "\nOn the command line: --listen ADDR:PORT (port 0: a free one), --no-http.");
+    return kCouldNotRead;
+  }
+  if (server) {
+    outcome.url = server->url();
+    say(outcome.url + " shows " + name + " (pid " + std::to_string(launch.pid()) + ")");
+  }
+  if (!unseen.empty()) {
+    say("cannot see inside " + name + ": " + printable(unseen) + "; it runs unobserved");
+  }
+  // Only once, and only if it has not been said why before the start.
+  const auto say_why_nothing_is_seen = [&] {
+    if (!unseen.empty()) return;
+    unseen = why_no_recording(directories.front());
+    if (unseen.empty()) {
+      unseen = "it has made no recording, and from outside nothing speaks against one";
+    }
+    say("nothing is seen of " + name + ": " + printable(unseen));
+  };
+
+  const std::uint64_t began = recording::monotonic_ns();
+  if (const int error = launch.start(); error != 0) return cannot_start(program[0], error);
+  bool looked = false;
+  outcome.end = launch.wait(kTick, [&] {
+    if (!looked && !recordings->has_program()) say_why_nothing_is_seen();
+    looked = true;
+    recordings->tend();
+  });
+  outcome.duration_ns = recording::monotonic_ns() - began;
+
+  server.reset();
+  snapshot::CollectOptions last;
+  last.recent = 0;
+  const snapshot::HostSnapshot host = recordings->collect(last);
+  const bool seen =
+      std::any_of(host.processes.begin(), host.processes.end(),
+                  [&](const auto& process) { return process.recording.pid == outcome.pid; });
+  if (!seen) say_why_nothing_is_seen();
+  outcome.unseen = unseen;
+  summarize(options, output, outcome, host);
+  return outcome.end.exit_status();
+}
+
+}  // namespace
+
+Action add_run(CLI::App& app, CLI::App*& command, char** program) {
+  const auto options = std::make_shared<Options>();
+  command = app.add_subcommand(
+      "run", "Start a program and look inside: page and /metrics meanwhile, a summary at its end");
+  auto* no_http = command->add_flag("--no-http", options->no_http, "Serve nothing");
+  command
+      ->add_option("--listen", options->listen,
+                   "Address and port; port 0 takes a free one. Default: 127.0.0.1:9464, or a free "
+                   "port if that is taken")
+      ->type_name("ADDR:PORT")
+      ->excludes(no_http);
+  command->add_option("--summary", options->summary, "text, json or none; default: text")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"text", "json", "none"}));
+  command
+      ->add_option("-o,--output", options->output,
+                   "Write the summary to this file instead of stderr")
+      ->type_name("FILE");
+  command
+      ->add_option("--stacks", options->stacks,
+                   "What is kept of the stack that opened a descriptor: off, caller or full")
+      ->type_name("HOW")
+      ->check(CLI::IsMember({"off", "caller", "full"}));
+  command
+      ->add_option("--dir", options->directory,
+                   "Where the recordings go. Default: where `loopscope serve` looks for them")
+      ->type_name("DIR");
+  command
+      ->add_option("--token-file", options->token_file,
+                   "File whose first line requests must carry as \"Authorization: Bearer ...\"")
+      ->type_name("FILE");
+  command->add_flag("--insecure", options->insecure,
+                    "Allow listening beyond this machine without a token");
+  command->add_option("--probe", options->probe, "The probe to load")->group("");  // for tests
+  command->footer(
+      "Write: loopscope run [OPTIONS] -- PROGRAM [ARGS...]\n\n"
+      "Ends as PROGRAM does: with its status, or 128 + N if signal N killed it; 127 if it is not\n"
+      "found, 126 if it cannot be executed, 2 on wrong usage, 3 if the address or the directory\n"
+      "cannot be had (PROGRAM is then not started).");
+  return [options, program] { return run(*options, program); };
+}
+
+}  // namespace loopscope::cli

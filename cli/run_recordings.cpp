@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/run_recordings.h"
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+namespace loopscope::cli {
+namespace {
+
+/// The last snapshot must not miss who came a moment before the end; looking for files at each one
+/// costs little, as a run's directory is kept short.
+snapshot::CollectorTiming always_rescan() {
+  snapshot::CollectorTiming timing;
+  timing.rescan_ns = 0;
+  return timing;
+}
+
+}  // namespace
+
+recording::RecordingName recording_name(const std::string& path) {
+  recording::RecordingName name;
+  const std::size_t slash = path.rfind('/') + 1;  // 0 without one
+  return recording::parse_recording_name(path.c_str() + slash, name) ? name
+                                                                     : recording::RecordingName{};
+}
+
+RunRecordings::RunRecordings(std::vector<std::string> directories, pid_t run, pid_t program)
+    : directories_(std::move(directories)),
+      run_(run),
+      program_(program),
+      collector_(snapshot::Collector::of_run(directories_, run, always_rescan())) {}
+
+bool RunRecordings::has_program() const {
+  for (const std::string& directory : directories_) {
+    std::error_code why;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, why)) {
+      const recording::RecordingName name = recording_name(entry.path().native());
+      if (name.pid == program_ && name.run_pid == run_) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace loopscope::cli
