@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "instrumentation/probe/hooks.h"
 #include "instrumentation/probe/probe.h"
@@ -112,6 +113,48 @@ LOOPSCOPE_HOOK(void, quick_exit, (int status)) {
   ends(status);
   real().quick_exit(status);
   __builtin_unreachable();
+}
+
+// How a child ended is noted with its parent: nobody else learns which signal killed it. The status
+// is asked for even where the program does not want to know.
+namespace {
+
+template <typename Wait>
+[[gnu::always_inline]] inline pid_t reap(int* status, Wait wait) {
+  int own = 0;
+  int* to = status != nullptr ? status : &own;
+  const pid_t pid = wait(to);
+  if (pid > 0 && (WIFEXITED(*to) || WIFSIGNALED(*to)) && live(t_thread)) {
+    g_probe.process->reaped(pid, *to);
+  }
+  return pid;
+}
+
+}  // namespace
+
+LOOPSCOPE_HOOK(pid_t, wait, (int* status)) {
+  return reap(status, [&](int* to) { return real().wait(to); });
+}
+LOOPSCOPE_HOOK(pid_t, waitpid, (pid_t pid, int* status, int options)) {
+  return reap(status, [&](int* to) { return real().waitpid(pid, to, options); });
+}
+LOOPSCOPE_HOOK(pid_t, wait3, (int* status, int options, struct rusage* usage)) {
+  return reap(status, [&](int* to) { return real().wait3(to, options, usage); });
+}
+LOOPSCOPE_HOOK(pid_t, wait4, (pid_t pid, int* status, int options, struct rusage* usage)) {
+  return reap(status, [&](int* to) { return real().wait4(pid, to, options, usage); });
+}
+LOOPSCOPE_HOOK(int, waitid, (idtype_t kind, id_t id, siginfo_t* info, int options)) {
+  const int returned = real().waitid(kind, id, info, options);
+  if (returned == 0 && info != nullptr && info->si_pid > 0 && (options & WNOWAIT) == 0 &&
+      live(t_thread)) {
+    if (info->si_code == CLD_EXITED) {
+      g_probe.process->reaped(info->si_pid, (info->si_status & 0xFF) << 8);
+    } else if (info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED) {
+      g_probe.process->reaped(info->si_pid, info->si_status & 0x7F);
+    }
+  }
+  return returned;
 }
 
 // The parent ends inside libc, past any hook: said before. The child is a forked one like any

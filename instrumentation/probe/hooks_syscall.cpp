@@ -287,11 +287,11 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
                            [&] { return as<int>(call()); });
     case SYS_poll:
       return wait_by_poll(thread, "poll", __builtin_return_address(0),
-                          only_of(as<const pollfd*>(a0), as<nfds_t>(a1)), a1 != 0,
+                          epoll_among(as<const pollfd*>(a0), as<nfds_t>(a1)), a1 != 0,
                           ns_of_ms(as<int>(a2)), [&] { return as<int>(call()); });
     case SYS_ppoll:
       return wait_by_poll(thread, "ppoll", __builtin_return_address(0),
-                          only_of(as<const pollfd*>(a0), as<nfds_t>(a1)), a1 != 0,
+                          epoll_among(as<const pollfd*>(a0), as<nfds_t>(a1)), a1 != 0,
                           ns_of_timespec(as<const timespec*>(a2)), [&] { return as<int>(call()); });
     case SYS_select:
       return wait_by_poll(thread, "select", __builtin_return_address(0), -1,

@@ -65,14 +65,14 @@ LOOPSCOPE_HOOK(int, epoll_ctl, (int epfd, int operation, int fd, struct epoll_ev
 }
 
 LOOPSCOPE_HOOK(int, poll, (struct pollfd * fds, nfds_t count, int timeout)) {
-  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), only_of(fds, count),
+  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), epoll_among(fds, count),
                       count != 0, ns_of_ms(timeout),
                       [&] { return real().poll(fds, count, timeout); });
 }
 LOOPSCOPE_SAME(int, __poll, poll, (struct pollfd * fds, nfds_t count, int timeout))
 
 LOOPSCOPE_HOOK(int, __poll_chk, (struct pollfd * fds, nfds_t count, int timeout, size_t size)) {
-  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), only_of(fds, count),
+  return wait_by_poll(t_thread, "poll", __builtin_return_address(0), epoll_among(fds, count),
                       count != 0, ns_of_ms(timeout),
                       [&] { return real().__poll_chk(fds, count, timeout, size); });
 }
@@ -80,7 +80,7 @@ LOOPSCOPE_HOOK(int, __poll_chk, (struct pollfd * fds, nfds_t count, int timeout,
 LOOPSCOPE_HOOK(int, ppoll,
                (struct pollfd * fds, nfds_t count, const struct timespec* timeout,
                 const sigset_t* mask)) {
-  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), only_of(fds, count),
+  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), epoll_among(fds, count),
                       count != 0, ns_of_timespec(timeout),
                       [&] { return real().ppoll(fds, count, timeout, mask); });
 }
@@ -88,7 +88,7 @@ LOOPSCOPE_HOOK(int, ppoll,
 LOOPSCOPE_HOOK(int, __ppoll_chk,
                (struct pollfd * fds, nfds_t count, const struct timespec* timeout,
                 const sigset_t* mask, size_t size)) {
-  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), only_of(fds, count),
+  return wait_by_poll(t_thread, "ppoll", __builtin_return_address(0), epoll_among(fds, count),
                       count != 0, ns_of_timespec(timeout),
                       [&] { return real().__ppoll_chk(fds, count, timeout, mask, size); });
 }

@@ -16,6 +16,7 @@
 
 #include "instrumentation/probe/loops.h"
 #include "instrumentation/probe/registrations.h"
+#include "instrumentation/recording/paths.h"
 
 namespace loopscope::probe {
 
@@ -129,6 +130,12 @@ bool start() noexcept {
   }
   find_real();
   read_options(g_options);
+  // Forked children record there too, whatever the program does to its environment (nginx clears
+  // it).
+  if (g_options.directory[0] == '\0' &&
+      !recording::default_directory(g_options.directory, sizeof g_options.directory)) {
+    g_options.directory[0] = '\0';
+  }
   g_probe.stacks = g_options.stacks;
   recording::RegionSettings settings;
   settings.source = recording::SourceKind::kProbe;
@@ -214,7 +221,8 @@ void seal(Thread& thread) noexcept {
   g_ledger.reserve_ahead();
   g_probe.process->seal();
   g_probe.sealed = true;
-  if (g_probe.stacks == Stacks::kFull) g_probe.stacks = Stacks::kCaller;
+  // The unwinder asks the kernel what can be read, a new site for the name of its program.
+  g_probe.stacks = Stacks::kOff;
 }
 
 }  // namespace loopscope::probe

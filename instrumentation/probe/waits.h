@@ -33,9 +33,15 @@ inline std::int64_t ns_of_timeval(const struct timeval* timeout) noexcept {
                                   std::int64_t{timeout->tv_usec} * 1'000
                             : recording::kTimeoutInfinite;
 }
-/// The descriptor that a poll waits for if it is a single one, else -1.
-inline int only_of(const struct pollfd* fds, nfds_t count) noexcept {
-  return count == 1 && plausible(fds) ? fds->fd : -1;
+/// The epoll descriptor that a poll waits for, alone or beside one other descriptor (Ruby adds the
+/// one that wakes its thread up), else -1.
+inline int epoll_among(const struct pollfd* fds, nfds_t count) noexcept {
+  if (count == 0 || count > 2 || !plausible(fds)) return -1;
+  for (nfds_t i = 0; i < count; ++i) {
+    const FdSlot* slot = g_ledger.slot(fds[i].fd);
+    if (slot != nullptr && LedgerWriter::kind(*slot) == DescriptorKind::kEpoll) return fds[i].fd;
+  }
+  return -1;
 }
 
 template <typename Call>
@@ -59,29 +65,27 @@ template <typename Call>
   return returned;
 }
 
-/// `only_fd`: the descriptor if it waits for a single one, else -1; `any`: whether for any at all
-/// (a poll on none is a sleep); `caller`: where it was called.
+/// `epoll_fd`: what epoll_among() says; `any`: whether it waits for any descriptor at all (a poll
+/// on none is a sleep); `caller`: where it was called.
 template <typename Call>
 [[gnu::always_inline]] inline int wait_by_poll(Thread& thread, const char* backend,
-                                               const void* caller, int only_fd, bool any,
+                                               const void* caller, int epoll_fd, bool any,
                                                std::int64_t timeout_ns, Call call) {
   if (!any || !recording_for(thread) || thread.measuring) return call();
-  if (only_fd >= 0) {
-    const FdSlot* slot = g_ledger.slot(only_fd);
-    if (slot != nullptr && LedgerWriter::kind(*slot) == DescriptorKind::kEpoll) {
-      if (Loop* loop = epoll_loop(thread, only_fd)) {
-        if (loop->waits_outside) end_wait(thread, *loop, 0, loop->outside_timeout, 0);
-        begin_wait(thread, *loop, timeout_ns);
-        loop->waits_outside = false;
-        const int returned = call();
-        if (returned > 0) {
-          loop->waits_outside = true;
-          loop->outside_timeout = timeout_ns;
-        } else {
-          end_wait(thread, *loop, returned, timeout_ns, 0);
-        }
-        return returned;
+  if (epoll_fd >= 0) {
+    if (Loop* loop = epoll_loop(thread, epoll_fd)) {
+      // The poll before was ended by another descriptor.
+      if (loop->waits_outside) end_wait(thread, *loop, 0, loop->outside_timeout, 0);
+      begin_wait(thread, *loop, timeout_ns);
+      loop->waits_outside = false;
+      const int returned = call();
+      if (returned > 0) {
+        loop->waits_outside = true;
+        loop->outside_timeout = timeout_ns;
+      } else {
+        end_wait(thread, *loop, returned, timeout_ns, 0);
       }
+      return returned;
     }
   }
   // In a thread that runs an epoll loop, a poll is something that a callback waits for.

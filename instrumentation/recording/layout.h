@@ -94,6 +94,7 @@ inline constexpr std::uint32_t kFdChunks = 4096;
 inline constexpr std::uint32_t kMaxSites = 8192;
 inline constexpr std::uint32_t kMaxModules = 1024;
 inline constexpr std::uint32_t kSiteFrames = 16;
+inline constexpr std::uint32_t kReaped = 32;
 /// Room for counters by kind, more than there are kinds.
 inline constexpr std::size_t kKindSlots = 32;
 static_assert(kDescriptorKinds <= kKindSlots);
@@ -163,6 +164,11 @@ struct alignas(64) Header {
   Cell<std::uint64_t> accepts;                // accept calls that returned a descriptor
   Cell<std::uint64_t> fd_opened[kKindSlots];  // by DescriptorKind
   Cell<std::uint64_t> fd_closed[kKindSlots];
+
+  /// Children that this process has waited for: pid in the high half, status as wait(2) gives it in
+  /// the low one. How a child was killed only its parent learns. Place: number mod kReaped.
+  Cell<std::uint64_t> reaped_count;
+  Cell<std::uint64_t> reaped[kReaped];
 };
 
 struct alignas(16) LoopEntry {

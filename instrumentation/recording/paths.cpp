@@ -36,6 +36,11 @@ bool parse_recording_name(const char* text, RecordingName& name) noexcept {
   return name.pid > 0 && strcmp(text, kFileSuffix) == 0;
 }
 
+bool user_directory(char* to, std::size_t size) noexcept {
+  const int length = snprintf(to, size, "/dev/shm/loopscope-%u", static_cast<unsigned>(geteuid()));
+  return length > 0 && static_cast<std::size_t>(length) < size;
+}
+
 bool default_directory(char* to, std::size_t size) noexcept {
   int length = 0;
   const char* wish = secure_getenv("LOOPSCOPE_DIR");
@@ -45,7 +50,7 @@ bool default_directory(char* to, std::size_t size) noexcept {
   } else if (runtime != nullptr && runtime[0] == '/' && access(runtime, W_OK) == 0) {
     length = snprintf(to, size, "%s/loopscope", runtime);
   } else {
-    length = snprintf(to, size, "/dev/shm/loopscope-%u", static_cast<unsigned>(geteuid()));
+    return user_directory(to, size);
   }
   return length > 0 && static_cast<std::size_t>(length) < size;
 }

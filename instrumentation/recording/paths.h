@@ -32,6 +32,9 @@ bool parse_recording_name(const char* text, RecordingName& name) noexcept;
 /// not fit. Both variables are ignored in a setuid program (secure_getenv(3)).
 bool default_directory(char* to, std::size_t size) noexcept;
 
+/// /dev/shm/loopscope-UID: where a process can write that may write nowhere else.
+bool user_directory(char* to, std::size_t size) noexcept;
+
 /// Removes the oldest recordings of processes that are gone when there are more than `keep`; those
 /// of a `loopscope run` that still lives are its own to remove. Best effort, at most four a call.
 void prune_directory(const char* directory, std::size_t keep) noexcept;

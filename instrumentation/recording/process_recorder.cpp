@@ -129,6 +129,15 @@ void ProcessRecorder::ended(int status, bool status_known) noexcept {
   header.state.store_release(static_cast<std::uint32_t>(ProcessState::kExited));
 }
 
+void ProcessRecorder::reaped(std::int32_t pid, int status) noexcept {
+  if (!active() || !settled()) return;
+  Header& header = *region_.header();
+  const std::uint64_t at = __atomic_fetch_add(&header.reaped_count.raw, 1, __ATOMIC_RELAXED);
+  header.reaped[at % kReaped].store(static_cast<std::uint64_t>(static_cast<std::uint32_t>(pid))
+                                        << 32 |
+                                    static_cast<std::uint32_t>(status));
+}
+
 void ProcessRecorder::still_running() noexcept {
   if (!active() || !settled()) return;
   Header& header = *region_.header();

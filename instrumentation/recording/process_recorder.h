@@ -53,6 +53,8 @@ class ProcessRecorder {
 
   /// At a normal end of the process.
   void ended(int status, bool status_known) noexcept;
+  /// A child was waited for; `status` as wait(2) gives it.
+  void reaped(std::int32_t pid, int status) noexcept;
   /// It has not ended after all.
   void still_running() noexcept;
   /// Before exec(3), and after one that failed.

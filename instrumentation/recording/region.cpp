@@ -91,7 +91,7 @@ bool usable_directory(Region& region, const char* path) {
   if (mkdir(path, 0700) != 0 && errno != EEXIST) {
     explain(region,
             "cannot make the directory %s: %s; set LOOPSCOPE_DIR to a directory you can write to",
-            path, strerror(errno));
+            path, strerrordesc_np(errno));
     return false;
   }
   struct stat status {};
@@ -127,7 +127,7 @@ unsigned char* map_file(Region& region, const char* path, std::uint64_t bytes,
                         std::uint64_t reserved) {
   const int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) {
-    explain(region, "cannot create %s: %s%s", path, strerror(errno),
+    explain(region, "cannot create %s: %s%s", path, strerrordesc_np(errno),
             errno == ENOSPC ? "; free some space there or set LOOPSCOPE_DIR"
                             : "; set LOOPSCOPE_DIR to a directory you can write to");
     return nullptr;
@@ -135,15 +135,15 @@ unsigned char* map_file(Region& region, const char* path, std::uint64_t bytes,
   unsigned char* base = nullptr;
   if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
     explain(region, "cannot size %s to %llu bytes: %s", path,
-            static_cast<unsigned long long>(bytes), strerror(errno));
+            static_cast<unsigned long long>(bytes), strerrordesc_np(errno));
   } else if (const int failure = posix_fallocate(fd, 0, static_cast<off_t>(reserved));
              failure != 0) {
     explain(region, "cannot reserve space for %s: %s; free some space there or set LOOPSCOPE_DIR",
-            path, strerror(failure));
+            path, strerrordesc_np(failure));
   } else {
     void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (mapped == MAP_FAILED) {
-      explain(region, "cannot map %s: %s", path, strerror(errno));
+      explain(region, "cannot map %s: %s", path, strerrordesc_np(errno));
     } else {
       base = static_cast<unsigned char*>(mapped);
     }
@@ -152,6 +152,48 @@ unsigned char* map_file(Region& region, const char* path, std::uint64_t bytes,
   close(fd);
   if (base == nullptr) unlink(path);
   return base;
+}
+
+/// Growing a file beyond RLIMIT_FSIZE would send SIGXFSZ to the host.
+std::uint64_t largest_file() {
+  rlimit limit{};
+  return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur
+                                                                                 : ~0ull;
+}
+
+struct FileWish {
+  std::uint64_t fixed;    // bytes before the heap
+  std::uint64_t largest;  // bytes
+  std::uint64_t start_ticks;
+  std::int32_t run_pid;
+};
+
+/// A file in `directory`, mapped; null and the reason in `region` if it cannot be had.
+unsigned char* make_file(Region& region, const char* directory, const FileWish& wish,
+                         char (&path)[kPathBytes], std::uint64_t& bytes) {
+  if (!usable_directory(region, directory)) return nullptr;
+  // Under `loopscope run`, that command does.
+  if (wish.run_pid == 0) prune_directory(directory, kKeptRecordings);
+  // The first number that is free: the files before it belong to what this process ran before an
+  // exec.
+  for (unsigned image = 0; image < kMaxImages; ++image) {
+    if (!recording_path(path, sizeof path, directory,
+                        {getpid(), wish.start_ticks, image, wish.run_pid}))
+      break;
+    if (access(path, F_OK) != 0) break;
+  }
+  for (std::uint64_t heap = kLargestHeap; heap >= kSmallestHeap; heap /= 2) {
+    bytes = wish.fixed + heap;
+    if (bytes > wish.largest) {
+      explain(region, "the file size limit (ulimit -f) is too small for a recording");
+      continue;
+    }
+    region.error[0] = '\0';
+    unsigned char* base = map_file(region, path, bytes, kFirstPart);
+    if (base != nullptr) return base;
+    if (errno != ENOMEM && errno != EAGAIN) break;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -169,50 +211,28 @@ bool create_region(Region& region, const RegionSettings& settings) noexcept {
                               round_up(fd_slots * sizeof(FdDetail), kPage) +
                               round_up(kMaxSites * sizeof(Site), kPage) +
                               round_up(kMaxModules * sizeof(Module), kPage);
-  std::uint64_t heap = kLargestHeap;
-  // Growing a file beyond RLIMIT_FSIZE would send SIGXFSZ to the host.
-  std::uint64_t largest_file = ~0ull;
-  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-    largest_file = limit.rlim_cur;
-
-  char directory[kPathBytes / 2];
   char path[kPathBytes];
-  unsigned char* base = nullptr;
   std::uint64_t bytes = 0;
-  const std::uint64_t start_ticks = read_start_ticks(getpid());
-
-  const bool fits = settings.directory == nullptr ? default_directory(directory, sizeof directory)
-                                                  : strlen(settings.directory) < sizeof directory;
-  if (fits && settings.directory != nullptr) strcpy(directory, settings.directory);
-  if (!fits) {
+  FileWish wish{fixed, largest_file(), read_start_ticks(getpid()), settings.run_pid};
+  unsigned char* base = nullptr;
+  char directory[kPathBytes / 2];
+  if (settings.directory != nullptr) {
+    base = make_file(region, settings.directory, wish, path, bytes);
+  } else if (default_directory(directory, sizeof directory)) {
+    base = make_file(region, directory, wish, path, bytes);
+  } else {
     explain(region,
             "the path of the recording directory is too long; set LOOPSCOPE_DIR to a shorter one");
-  } else if (usable_directory(region, directory)) {
-    // Under `loopscope run`, that command does.
-    if (settings.run_pid == 0) prune_directory(directory, kKeptRecordings);
-    // The first number that is free: the files before it belong to what this process ran before an
-    // exec.
-    for (unsigned image = 0; image < kMaxImages; ++image) {
-      if (!recording_path(path, sizeof path, directory,
-                          {getpid(), start_ticks, image, settings.run_pid}))
-        break;
-      if (access(path, F_OK) != 0) break;
-    }
-    for (; base == nullptr && heap >= kSmallestHeap; heap /= 2) {
-      bytes = fixed + heap;
-      if (bytes > largest_file) {
-        explain(region, "the file size limit (ulimit -f) is too small for a recording");
-        continue;
-      }
-      region.error[0] = '\0';
-      base = map_file(region, path, bytes, kFirstPart);
-      if (base == nullptr && errno != ENOMEM && errno != EAGAIN) break;
-    }
+  }
+  // A process that has become another user cannot write where its ancestor could.
+  if (base == nullptr && settings.directory != nullptr && settings.source == SourceKind::kProbe &&
+      user_directory(directory, sizeof directory) && strcmp(directory, settings.directory) != 0) {
+    base = make_file(region, directory, wish, path, bytes);
   }
 
   bool in_file = base != nullptr;
   if (!in_file) {
-    for (heap = kLargestHeap; base == nullptr && heap >= kSmallestHeap; heap /= 2) {
+    for (std::uint64_t heap = kLargestHeap; base == nullptr && heap >= kSmallestHeap; heap /= 2) {
       bytes = fixed + heap;
       void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -235,7 +255,7 @@ bool create_region(Region& region, const RegionSettings& settings) noexcept {
   header.pid = getpid();
   header.parent_pid = getppid();
   header.uid = geteuid();
-  header.start_ticks = start_ticks;
+  header.start_ticks = wish.start_ticks;
   header.started_monotonic_ns = monotonic_ns();
   header.started_realtime_ns = realtime_ns();
   header.clock = static_cast<std::uint32_t>(settings.clock);

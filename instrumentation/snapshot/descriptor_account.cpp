@@ -368,8 +368,8 @@ void DescriptorAccount::list(ProcessSnapshot& process) {
     }
     Descriptor& one = listed.emplace_back();
     one.record = fd;
-    const bool vague = fd.kind == DescriptorKind::kOther ||
-                       (fd.target.empty() && has_telling_target(fd.kind));
+    const bool vague =
+        fd.kind == DescriptorKind::kOther || (fd.target.empty() && has_telling_target(fd.kind));
     if (vague && looked_ && asked(fd) == nullptr && questions < kMostAsked) {
       ++questions;
       ask(recording.pid, fd);

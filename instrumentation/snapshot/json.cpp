@@ -238,7 +238,9 @@ const char* end_name(recording::Life life) {
   return nullptr;
 }
 
-const char* origin_name(const Descriptor& descriptor) {
+/// `ledger`: the source keeps one, so that it could have seen the birth.
+const char* origin_name(const Descriptor& descriptor, bool ledger) {
+  if (!ledger) return "unknown";
   if (descriptor.unseen) return "unseen";
   switch (descriptor.record.origin) {
     case recording::FdOrigin::kOpened:
@@ -445,7 +447,7 @@ void write_descriptor(Writer& json, const Descriptor& descriptor, std::uint64_t 
   json.begin('{');
   json.key("fd").integer(fd.fd);
   json.key("kind").string(process::descriptor_kind_name(fd.kind));
-  json.key("origin").string(origin_name(descriptor));
+  json.key("origin").string(origin_name(descriptor, ledger));
   json.key("target").string_or_null(fd.target);
   json.key("local").string_or_null(fd.local);
   json.key("peer").string_or_null(fd.peer);

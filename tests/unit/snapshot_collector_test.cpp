@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -310,6 +311,32 @@ TEST_F(InProcess, SeesDescriptorsAtOnceWhileCountingIsCheap) {
     return found == fds.by_kind.end() ? 0 : found->second;
   };
   EXPECT_EQ(count(after), count(before) + 1);
+}
+
+TEST_F(InProcess, ListsDescriptorsWithoutALedgerToo) {
+  LoopRecorder loop({.name = "mine"});
+  const int fd = ::eventfd(0, 0);
+  const int epoll_fd = ::epoll_create1(0);
+  ProcessRecorder::instance().register_fd(fd, epoll_fd, EPOLLIN);
+  const auto collector = own_collector(kAtOnce);
+  EXPECT_FALSE(collector->collect().processes[0].descriptors);
+  CollectOptions options;
+  options.descriptors = true;
+  const HostSnapshot host = collector->collect(options);
+  const ProcessSnapshot& process = host.processes[0];
+  ASSERT_TRUE(process.descriptors);
+  EXPECT_EQ(process.descriptors->size(), *process.fds.open);
+  EXPECT_EQ(process.descriptors_left_out, 0u);
+  const auto found = std::find_if(process.descriptors->begin(), process.descriptors->end(),
+                                  [fd](const Descriptor& one) { return one.record.fd == fd; });
+  ASSERT_NE(found, process.descriptors->end());
+  EXPECT_EQ(found->record.kind, process::DescriptorKind::kEventfd);
+  EXPECT_EQ(found->record.registered_epoll_fd, epoll_fd);
+  EXPECT_FALSE(process.fds.ledger);
+  EXPECT_FALSE(process.fds.peak);
+  EXPECT_NE(to_json(host).find("\"origin\":\"unknown\""), std::string::npos);
+  ::close(fd);
+  ::close(epoll_fd);
 }
 
 TEST_F(InProcess, FollowsTurnsWithoutGapOrRepetition) {
