@@ -105,7 +105,9 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(Header, bad_closes),
           FIELD(Header, accepts),
           FIELD(Header, fd_opened),
-          FIELD(Header, fd_closed)});
+          FIELD(Header, fd_closed),
+          FIELD(Header, reaped_count),
+          FIELD(Header, reaped)});
   expect("LoopEntry", sizeof(LoopEntry),
          {FIELD(LoopEntry, block_offset), FIELD(LoopEntry, generation)});
   expect("FdSlot", sizeof(FdSlot),
