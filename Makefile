@@ -9,7 +9,15 @@ JOBS ?= $(shell nproc)
 # A Debian package each; scripts/need.sh asks dpkg and installs the missing ones in one go.
 BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
   nlohmann-json3-dev libcli11-dev libdw-dev nodejs npm
-TEST_PACKAGES := libgtest-dev libgmock-dev python3 strace curl
+TEST_PACKAGES := libgtest-dev libgmock-dev python3 strace curl binutils openssl
+# Real programs for the probe's tests. Languages and libraries are installed; servers are unpacked below build/tools, so that
+# no service starts, with the libraries that they need.
+REAL_PACKAGES := ruby ruby-eventmachine ruby-cool.io ruby-async ruby-rack ruby-daemons python3-tornado python3-gevent \
+  libanyevent-perl libev-perl libjemalloc2 liblzf1 liblua5.3-0 libopentracing-c-wrapper0 libnghttp2-14 libev4 \
+  libevent-2.1-7 libsasl2-2 libpcre2-8-0 libjansson4 libxml2 libglib2.0-0 libatomic1 libsystemd0 libcrypt1 libssl3 zlib1g
+REAL_SERVERS := nginx redis-server redis-tools:redis-cli haproxy memcached nghttp2-server:nghttpd nghttp2-client:h2load \
+  hitch multiwatch thin
+SLOW_PACKAGES := libpython3.11-testsuite net-tools
 BENCH_PACKAGES := libbenchmark-dev python3 strace
 LINT_PACKAGES := clang-format clang-tidy shellcheck
 
@@ -35,10 +43,19 @@ test: ## run every test: unit, integration, browser, Prometheus, crash, torture 
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
 	scripts/need.sh --tool prometheus --tool promtool --unpack prometheus
 	scripts/need.sh --tool chromium chromium
+	scripts/need.sh $(REAL_PACKAGES)
+	for server in $(REAL_SERVERS); do scripts/need.sh --tool "$${server#*:}" --unpack "$${server%:*}" || exit 1; done
 	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
 	cmake --build build/release -j $(JOBS)
 	ctest --test-dir build/release --output-on-failure --no-tests=error -j $(JOBS)
 	$(MAKE) --no-print-directory asan tsan
+
+test-slow: ## the test suites of CPython and Tornado, with and without the probe, outcome by outcome (about 10 minutes)
+	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES) $(REAL_PACKAGES) $(SLOW_PACKAGES)
+	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
+	cmake --build build/release -j $(JOBS) --target loopscope_probe loopscope_cli
+	LOOPSCOPE_PROBE_LIB=$(CURDIR)/build/release/instrumentation/probe/libloopscope-probe.so \
+	  LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope python3 tests/real/slow_suites.py
 
 asan: ## unit and torture tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake --preset asan

@@ -28,7 +28,7 @@ done
 if [ ${#wanted_tools[@]} -gt 0 ]; then
   missing=no
   for tool in "${wanted_tools[@]}"; do
-    PATH="$PATH:$tools/usr/bin" command -v "$tool" >/dev/null || missing=yes
+    PATH="$PATH:$tools/usr/bin:$tools/usr/sbin" command -v "$tool" >/dev/null || missing=yes
   done
   if [ $missing = no ]; then exit 0; fi
 fi
@@ -69,7 +69,13 @@ run() {
     exit 1
   fi
 }
-run "${as_root[@]}" apt-get update
+# Once an hour is enough: a make target may come here many times.
+stamp="$root/build/.package-lists"
+if [ -z "$(find "$stamp" -mmin -60 2>/dev/null)" ]; then
+  run "${as_root[@]}" apt-get update
+  mkdir -p "$root/build"
+  touch "$stamp"
+fi
 if [ ${#missing[@]} -gt 0 ]; then
   run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 fi

@@ -247,6 +247,13 @@ void end_wait(Thread& thread, Loop& loop, int returned, std::int64_t timeout_ns,
   thread.measuring = false;
 }
 
+void end_interrupted_wait(Thread& thread, Loop& loop) noexcept {
+  const int saved = errno;
+  errno = EINTR;
+  end_wait(thread, loop, -1, loop.outside_timeout, 0);
+  errno = saved;
+}
+
 void served(Thread& thread, Loop& loop, const struct epoll_event* events, int count) noexcept {
   CurrentTurn& turn = thread.turn;
   FdSlot* only = nullptr;

@@ -66,6 +66,8 @@ inline bool has_epoll_loop(const Thread& thread) noexcept {
 void begin_wait(Thread& thread, Loop& loop, std::int64_t timeout_ns) noexcept;
 /// `returned` and errno as the call left them; `most`: how many it may return, 0: no bound.
 void end_wait(Thread& thread, Loop& loop, int returned, std::int64_t timeout_ns, int most) noexcept;
+/// A wait that began outside (waits_outside) and was cut short.
+void end_interrupted_wait(Thread& thread, Loop& loop) noexcept;
 /// The descriptors that were ready; after end_wait().
 void served(Thread& thread, Loop& loop, const struct epoll_event* events, int count) noexcept;
 

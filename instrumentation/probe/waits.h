@@ -74,8 +74,8 @@ template <typename Call>
   if (!any || !recording_for(thread) || thread.measuring) return call();
   if (epoll_fd >= 0) {
     if (Loop* loop = epoll_loop(thread, epoll_fd)) {
-      // The poll before was ended by another descriptor.
-      if (loop->waits_outside) end_wait(thread, *loop, 0, loop->outside_timeout, 0);
+      // The poll before was ended by the other descriptor, which is there to interrupt it.
+      if (loop->waits_outside) end_interrupted_wait(thread, *loop);
       begin_wait(thread, *loop, timeout_ns);
       loop->waits_outside = false;
       const int returned = call();
