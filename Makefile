@@ -9,7 +9,7 @@ JOBS ?= $(shell nproc)
 # A Debian package each; scripts/need.sh asks dpkg and installs the missing ones in one go.
 BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
   nlohmann-json3-dev libcli11-dev libdw-dev nodejs npm
-TEST_PACKAGES := libgtest-dev libgmock-dev python3 strace curl binutils openssl
+TEST_PACKAGES := libgtest-dev libgmock-dev python3 strace curl binutils openssl libtcmalloc-minimal4 libclang-rt-14-dev clang
 # Real programs for the probe's tests. Languages and libraries are installed; servers are unpacked below build/tools, so that
 # no service starts, with the libraries that they need.
 REAL_PACKAGES := ruby ruby-eventmachine ruby-cool.io ruby-async ruby-rack ruby-daemons python3-tornado python3-gevent \
@@ -18,7 +18,8 @@ REAL_PACKAGES := ruby ruby-eventmachine ruby-cool.io ruby-async ruby-rack ruby-d
 REAL_SERVERS := nginx redis-server redis-tools:redis-cli haproxy memcached nghttp2-server:nghttpd nghttp2-client:h2load \
   hitch multiwatch thin
 SLOW_PACKAGES := libpython3.11-testsuite net-tools
-BENCH_PACKAGES := libbenchmark-dev python3 strace
+BENCH_PACKAGES := libbenchmark-dev python3 strace valgrind linux-perf bpftrace wrk liblttng-ust-dev liblttng-ctl0 \
+  liblttng-ust-ctl5 libpopt0 libxml2 libjemalloc2 liblzf1 liblua5.3-0
 LINT_PACKAGES := clang-format clang-tidy shellcheck
 
 .DEFAULT_GOAL := help
@@ -67,11 +68,15 @@ tsan: ## unit and torture tests under ThreadSanitizer
 	cmake --build build/tsan -j $(JOBS) --target sanitized-tests
 	ctest --preset tsan -j $(JOBS)
 
-bench: ## measure against the budgets and print the table (about 15 minutes; ARGS=--quick for a look)
+bench: ## measure against the budgets and print the table (about 17 minutes; ARGS=--quick for a look)
 	scripts/need.sh $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+	scripts/need.sh --tool nginx --unpack nginx
+	scripts/need.sh --tool redis-server --tool redis-benchmark --unpack redis-server --unpack redis-tools
+	scripts/need.sh --tool lttng --unpack lttng-tools
 	cmake --preset bench
 	cmake --build build/bench -j $(JOBS)
-	python3 tests/bench/run.py --programs build/bench/tests/bench --loopscope build/bench/cli/loopscope $(ARGS)
+	python3 tests/bench/run.py --programs build/bench/tests/bench --loopscope build/bench/cli/loopscope \
+	  --probe build/bench/instrumentation/probe/libloopscope-probe.so $(ARGS)
 
 format: ## format the whole tree
 	scripts/need.sh clang-format

@@ -270,6 +270,7 @@ int run(Options options, char** program) {
 
   const auto recordings = std::make_shared<RunRecordings>(directories, getpid(), launch.pid());
   std::unique_ptr<webui::Server> server;
+  if (!options.no_http) recordings->name_stacks();
   try {
     server = serve(options, server_options, [recordings](const webui::SnapshotRequest& request) {
       return recordings->collect(request);

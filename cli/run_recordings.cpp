@@ -5,6 +5,8 @@
 #include <system_error>
 #include <utility>
 
+#include "instrumentation/snapshot/symbol_names.h"
+
 namespace loopscope::cli {
 namespace {
 
@@ -30,6 +32,8 @@ RunRecordings::RunRecordings(std::vector<std::string> directories, pid_t run, pi
       run_(run),
       program_(program),
       collector_(snapshot::Collector::of_run(directories_, run, always_rescan())) {}
+
+void RunRecordings::name_stacks() { collector_->name_stacks(snapshot::symbol_names()); }
 
 bool RunRecordings::has_program() const {
   for (const std::string& directory : directories_) {

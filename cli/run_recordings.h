@@ -28,6 +28,9 @@ class RunRecordings {
     return collector_->collect(options);
   }
 
+  /// For the page: frames by function and line.
+  void name_stacks();
+
   /// Once a second, see Collector::tend().
   void tend() { collector_->tend(); }
 

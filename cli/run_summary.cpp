@@ -84,7 +84,7 @@ void write_loops(std::ostream& out, const std::string& indent, const ProcessSnap
   }
 }
 
-/// "10 opened, 8 closed, 2 still open"; empty: nothing is known.
+/// "10 opened, 8 closed, 5 still open (3 were at the start)"; empty: nothing is known.
 std::string descriptors_text(const snapshot::DescriptorSummary& fds) {
   std::string text;
   const auto add = [&text](std::optional<std::uint64_t> count, const char* what) {
@@ -93,6 +93,10 @@ std::string descriptors_text(const snapshot::DescriptorSummary& fds) {
   add(fds.opened, "opened");
   add(fds.closed, "closed");
   add(fds.open, "still open");
+  // They would look like leaks.
+  if (fds.open && fds.ledger && fds.ledger->inherited != 0) {
+    text += " (" + std::to_string(fds.ledger->inherited) + " were at the start)";
+  }
   return text;
 }
 

@@ -17,6 +17,7 @@
 #include "cli/listen.h"
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/snapshot/host_snapshot.h"
+#include "instrumentation/snapshot/symbol_names.h"
 #include "webui/server/server.h"
 
 namespace loopscope::cli {
@@ -60,15 +61,14 @@ int serve(const Options& options) {
   sigaddset(&ending, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &ending, nullptr);
 
-  const std::shared_ptr<snapshot::Collector> collector =
-      snapshot::Collector::of_directories(directories);
+  const std::shared_ptr<snapshot::Collector> collector = snapshot::Collector::of_directories(
+      options.directory.empty() ? std::vector<std::string>{} : directories);
+  collector->name_stacks(snapshot::symbol_names());
   std::unique_ptr<webui::Server> server;
   try {
-    server = std::make_unique<webui::Server>(server_options, [collector](std::size_t recent) {
-      snapshot::CollectOptions collect;
-      collect.recent = recent;
-      return collector->collect(collect);
-    });
+    server = std::make_unique<webui::Server>(
+        server_options,
+        [collector](const webui::SnapshotRequest& request) { return collector->collect(request); });
   } catch (const std::invalid_argument& error) {
     std::cerr << "loopscope: " << error.what()
               << "\nOn the command line: --listen ADDR:PORT, --token-file FILE, --insecure.\n";

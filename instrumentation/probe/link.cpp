@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the probe offers to the loopscope library in the same program (recording/probe_link.h).
-#include "instrumentation/recording/probe_link.h"
-
 #include "instrumentation/probe/loops.h"
 #include "instrumentation/probe/probe.h"
+#include "instrumentation/recording/probe_link.h"
 
 namespace loopscope::probe {
 namespace {

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -123,6 +124,9 @@ void take_recording() noexcept {
 
 /// True once the probe has been started, by whoever.
 bool start() noexcept {
+  // In an executable's preinit functions libc does not know the environment yet, and so we don't
+  // know where the recording goes: not yet. (Once started, clearenv(3) may take it away.)
+  if (environ == nullptr) return false;
   std::uint32_t none = 0;
   if (!__atomic_compare_exchange_n(&g_starting, &none, 1u, false, __ATOMIC_ACQ_REL,
                                    __ATOMIC_ACQUIRE)) {
@@ -151,6 +155,45 @@ bool start() noexcept {
   return true;
 }
 
+/// A forked child gets its recording.
+bool settle(Thread& thread) noexcept {
+  forget_loops(thread);
+  g_ledger.forget();
+  g_probe.process->settle_fork();
+  take_recording();
+  thread.state = Thread::kNew;
+  return true;
+}
+
+/// Making a recording takes 10 KiB of stack. A child may be forked on the stack of a signal
+/// handler, a fiber or a small thread that has no such room.
+bool on_a_stack_of_our_own(bool (*work)(Thread&) noexcept, Thread& thread) noexcept {
+#if defined(__x86_64__)
+  constexpr std::size_t kSize = 64 << 10;
+  void* memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory != MAP_FAILED) {
+    char* top = static_cast<char*>(memory) + kSize;
+    Thread* argument = &thread;
+    bool done = false;
+    // rbx is the callee's to keep. With what is in the red zone nothing happens: it is not on the
+    // new stack.
+    asm volatile(
+        "movq %%rsp, %%rbx\n\t"
+        "movq %[top], %%rsp\n\t"
+        "callq *%[work]\n\t"
+        "movq %%rbx, %%rsp"
+        : "=a"(done), "+D"(argument), [top] "+S"(top), [work] "+d"(work)
+        :
+        : "rbx", "rcx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+          "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
+          "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "cc", "memory");
+    munmap(memory, kSize);
+    return done;
+  }
+#endif
+  return work(thread);
+}
+
 /// Before main and before most other constructors.
 [[gnu::constructor(101)]] void on_load() noexcept { come_alive(t_thread); }
 
@@ -161,19 +204,12 @@ bool come_alive(Thread& thread) noexcept {
   const int saved = errno;
   const Undisturbed undisturbed;
   const Quiet quiet(thread);
-  bool alive = __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2 || start();
+  bool alive = __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2;
+  if (!alive) alive = on_a_stack_of_our_own([](Thread&) noexcept { return start(); }, thread);
   if (alive && !g_probe.process->settled()) {
     // A forked child of a program that has locked itself in goes unrecorded: a recording takes
     // system calls.
-    if (g_probe.sealed) {
-      alive = false;
-    } else {
-      forget_loops(thread);
-      g_ledger.forget();
-      g_probe.process->settle_fork();
-      take_recording();
-      thread.state = Thread::kNew;
-    }
+    alive = !g_probe.sealed && on_a_stack_of_our_own(settle, thread);
   }
   if (alive && thread.state != Thread::kReady) start_thread(thread);
   errno = saved;

@@ -191,8 +191,8 @@ inline constexpr std::uint32_t kFdCloseOnExec = 1u << 16;
 inline constexpr std::uint32_t kFdNonBlocking = 1u << 17;
 inline constexpr std::uint32_t kFdListening = 1u << 18;
 inline constexpr std::uint32_t kFdAccepted = 1u << 19;
-inline constexpr std::uint32_t kFdReadEnd = 1u << 20;   // of a pipe
-inline constexpr std::uint32_t kFdWriteEnd = 1u << 21;  // of a pipe
+inline constexpr std::uint32_t kFdReadEnd = 1u << 20;      // of a pipe
+inline constexpr std::uint32_t kFdWriteEnd = 1u << 21;     // of a pipe
 inline constexpr std::uint32_t kFdLibraryLoop = 1u << 22;  // an epoll set the library records
 
 /// One descriptor number. The library notes where it is registered, the probe everything.
@@ -343,9 +343,9 @@ struct alignas(64) LoopHot {
 
   // Finished turns only, like everything below. Returns with events = turns - timeouts -
   // interrupted - errors.
-  /// Turns 1 … folded are counted in the histograms poll_wait, busy and ready; those after it, never
-  /// more than kFoldTurns, only lie in the ring, where their durations are exact. A histogram costs
-  /// a turn three cache lines, 32 turns at once hardly more.
+  /// Turns 1 … folded are counted in the histograms poll_wait, busy and ready; those after it,
+  /// never more than kFoldTurns, only lie in the ring, where their durations are exact. A histogram
+  /// costs a turn three cache lines, 32 turns at once hardly more.
   Cell<std::uint64_t> folded;
   Cell<std::uint64_t> nonblocking;
   Cell<std::uint64_t> timeouts;

@@ -149,6 +149,8 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   }
   FdDetail& detail = details_[fd];
   const std::uint32_t generation = slot->generation.load() + 1;
+  // A reader that sees any of what follows sees that the one before is dead.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
   slot->facts.store(static_cast<std::uint32_t>(birth.kind) |
                     (static_cast<std::uint32_t>(birth.origin) << kFdOriginShift) | birth.flags);
   slot->registered_epoll_fd.store(0);
@@ -186,8 +188,8 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   }
   std::int64_t open;
   if (__libc_single_threaded) {
-    open = header_->fd_open.load() + 1;
-    header_->fd_open.store(open);
+    add_at_once(header_->fd_open, std::int64_t{1});
+    open = header_->fd_open.load();
   } else {
     open = __atomic_add_fetch(&header_->fd_open.raw, 1, __ATOMIC_RELAXED);
   }
@@ -198,7 +200,7 @@ void LedgerWriter::one_closed(FdSlot& slot) noexcept {
   bump(header_->fd_closed[static_cast<std::size_t>(kind(slot)) % kKindSlots]);
   if (const SiteRef site = slot.site.load(); site != 0) bump(sites_[site - 1].closed);
   if (__libc_single_threaded) {
-    header_->fd_open.add(-1);
+    add_at_once(header_->fd_open, std::int64_t{-1});
   } else {
     __atomic_fetch_sub(&header_->fd_open.raw, 1, __ATOMIC_RELAXED);
   }

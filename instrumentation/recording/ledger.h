@@ -96,18 +96,29 @@ class LedgerWriter {
   /// In a child that was forked: forgets the parent's sites and numbers.
   void forget() noexcept;
 
+  /// Adds in one instruction: a signal handler that adds as well comes before it or after it, never
+  /// between a load and a store.
+  template <typename T>
+  static void add_at_once(Cell<T>& cell, T amount) noexcept {
+#if defined(__x86_64__)
+    asm volatile("add %1, %0" : "+m"(cell.raw) : "r"(amount) : "cc");
+#else
+    __atomic_fetch_add(&cell.raw, amount, __ATOMIC_RELAXED);
+#endif
+  }
+
   /// Adds to a counter that several threads may write: without a locked instruction while the
   /// process has only ever had one thread.
   static void bump(Cell<std::uint64_t>& cell, std::uint64_t amount = 1) noexcept {
     if (__libc_single_threaded) {
-      cell.add(amount);
+      add_at_once(cell, amount);
     } else {
       __atomic_fetch_add(&cell.raw, amount, __ATOMIC_RELAXED);
     }
   }
   static void bump(Cell<std::uint32_t>& cell) noexcept {
     if (__libc_single_threaded) {
-      cell.add(1);
+      add_at_once(cell, std::uint32_t{1});
     } else {
       __atomic_fetch_add(&cell.raw, 1, __ATOMIC_RELAXED);
     }

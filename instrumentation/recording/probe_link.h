@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How the library and a probe in one process share one recording: the library asks whether there is
-// a probe, and records its loops in the probe's recording. So an instrumented program that runs under
-// the probe shows up once, with its named watchers and with the ledger of its descriptors.
+// a probe, and records its loops in the probe's recording. So an instrumented program that runs
+// under the probe shows up once, with its named watchers and with the ledger of its descriptors.
 #pragma once
 
 #include <cstdint>

@@ -233,6 +233,11 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
   std::memcpy(out.dropped, now.dropped, sizeof out.dropped);
 
   out.run_pid = header_.run_pid;
+  const std::uint64_t reaped = now.reaped_count.load();
+  for (std::uint64_t i = reaped > kReaped ? reaped - kReaped : 0; i < reaped; ++i) {
+    const std::uint64_t child = now.reaped[i % kReaped].load();
+    out.reaped.emplace_back(static_cast<std::int32_t>(child >> 32), static_cast<int>(child));
+  }
   const bool lives = alive();
   out.finished = !lives;
   switch (static_cast<ProcessState>(now.state.load())) {

@@ -31,6 +31,15 @@ constexpr std::uint64_t kMaxFdSlots = 1u << 20;
 constexpr std::uint64_t kLargestHeap = 128ull << 20;
 constexpr std::uint64_t kSmallestHeap = 1ull << 20;
 
+/// Of a limited address space (ulimit -v) most is the program's: an eighth at the most is ours.
+std::uint64_t largest_heap(std::uint64_t fixed) noexcept {
+  rlimit limit{};
+  std::uint64_t heap = kLargestHeap;
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return heap;
+  while (heap > kSmallestHeap && fixed + heap > limit.rlim_cur / 8) heap /= 2;
+  return heap;
+}
+
 constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t to) {
   return (value + to - 1) / to * to;
 }
@@ -122,6 +131,15 @@ void lay_out(Region& region, unsigned char* base, std::uint64_t fd_slots, std::u
   header.file_bytes = bytes;
 }
 
+/// posix_fallocate(3) of the first `bytes`, which a signal may interrupt; 0 or an errno.
+int allocate_front(int fd, std::uint64_t bytes) {
+  int failure = 0;
+  do {
+    failure = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  } while (failure == EINTR);
+  return failure;
+}
+
 /// Maps a file of `bytes` at `path` with its first part reserved.
 unsigned char* map_file(Region& region, const char* path, std::uint64_t bytes,
                         std::uint64_t reserved) {
@@ -136,8 +154,7 @@ unsigned char* map_file(Region& region, const char* path, std::uint64_t bytes,
   if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
     explain(region, "cannot size %s to %llu bytes: %s", path,
             static_cast<unsigned long long>(bytes), strerrordesc_np(errno));
-  } else if (const int failure = posix_fallocate(fd, 0, static_cast<off_t>(reserved));
-             failure != 0) {
+  } else if (const int failure = allocate_front(fd, reserved); failure != 0) {
     explain(region, "cannot reserve space for %s: %s; free some space there or set LOOPSCOPE_DIR",
             path, strerrordesc_np(failure));
   } else {
@@ -182,7 +199,7 @@ unsigned char* make_file(Region& region, const char* directory, const FileWish& 
       break;
     if (access(path, F_OK) != 0) break;
   }
-  for (std::uint64_t heap = kLargestHeap; heap >= kSmallestHeap; heap /= 2) {
+  for (std::uint64_t heap = largest_heap(wish.fixed); heap >= kSmallestHeap; heap /= 2) {
     bytes = wish.fixed + heap;
     if (bytes > wish.largest) {
       explain(region, "the file size limit (ulimit -f) is too small for a recording");
@@ -232,7 +249,8 @@ bool create_region(Region& region, const RegionSettings& settings) noexcept {
 
   bool in_file = base != nullptr;
   if (!in_file) {
-    for (std::uint64_t heap = kLargestHeap; base == nullptr && heap >= kSmallestHeap; heap /= 2) {
+    for (std::uint64_t heap = largest_heap(fixed); base == nullptr && heap >= kSmallestHeap;
+         heap /= 2) {
       bytes = fixed + heap;
       void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -208,6 +208,8 @@ struct RecordingSnapshot {
   /// Descriptor numbers that are registered, with the epoll fd each is registered in.
   std::vector<std::pair<std::int32_t, std::int32_t>> registered;
   std::uint64_t dropped[static_cast<std::size_t>(DropKind::kCount)] = {};
+  /// Children it has waited for lately: pid and status as wait(2) gives it, the newest last.
+  std::vector<std::pair<std::int32_t, int>> reaped;
   std::int32_t run_pid = 0;  // of the `loopscope run` it was started by; 0: none
   std::optional<Ledger> ledger;
   /// Nobody will write to it any more: another reading would say the same.

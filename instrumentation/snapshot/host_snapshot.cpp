@@ -2,6 +2,7 @@
 #include "instrumentation/snapshot/host_snapshot.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -273,6 +274,26 @@ PollCounts poll_counts(const LoopSnapshot& loop) noexcept {
   return counts;
 }
 
+/// A process that was killed left no word; its parent, which waited for it, knows.
+static void learn_ends(std::vector<ProcessSnapshot>& processes) {
+  std::map<std::int32_t, int> ends;
+  for (const ProcessSnapshot& process : processes) {
+    for (const auto& [pid, status] : process.recording.reaped) ends[pid] = status;
+  }
+  if (ends.empty()) return;
+  for (ProcessSnapshot& process : processes) {
+    if (process.recording.life != recording::Life::kKilled) continue;
+    const auto found = ends.find(process.recording.pid);
+    if (found == ends.end()) continue;
+    if (WIFSIGNALED(found->second)) {
+      process.signal = WTERMSIG(found->second);
+    } else if (WIFEXITED(found->second)) {
+      process.recording.life = recording::Life::kExited;
+      process.recording.exit_status = WEXITSTATUS(found->second);
+    }
+  }
+}
+
 struct Collector::Impl {
   std::mutex mutex;
   Mode mode = Mode::kServe;
@@ -524,6 +545,8 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
   }
   if (options.cursors != nullptr) *options.cursors = std::move(moved);
   for (const auto& [path, error] : impl_->unreadable) host.unreadable.push_back({path, error});
+
+  learn_ends(host.processes);
 
   const auto order = [](const ProcessSnapshot& process) {
     const RecordingSnapshot& recording = process.recording;

@@ -84,6 +84,8 @@ struct ProcessSnapshot {
   std::optional<process::Resources> resources;  // none: the process is gone
   DescriptorSummary fds;
   std::vector<findings::Finding> findings;
+  /// That ended it, if its parent was told so and is recorded itself.
+  std::optional<int> signal;
 
   /// Most open ones first, at most kMostSites of `sites_total`. (Those in recording.ledger, and its
   /// `fds`, are not kept.)

@@ -571,6 +571,7 @@ void write_process(Writer& json, const ProcessSnapshot& process, const JsonOptio
   const std::uint64_t end = running ? recording.taken_ns : recording.ended_ns;
   end != 0 && end >= recording.started_ns ? json.seconds(end - recording.started_ns) : json.null();
   json.key("exit_status").integer_or_null(recording.exit_status);
+  json.key("signal").integer_or_null(process.signal);
   json.key("cpu_seconds");
   process.resources ? json.real(process.resources->cpu_seconds) : json.null();
   json.key("resident_bytes");

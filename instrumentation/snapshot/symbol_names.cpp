@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "instrumentation/symbols/own_stack.h"
 #include "instrumentation/symbols/symbolizer.h"
 
 namespace loopscope::snapshot {
@@ -13,9 +14,12 @@ class SymbolNames final : public StackNames {
   std::vector<StackFrame> frames(const recording::SiteFrame& frame,
                                  const recording::ModuleRecord* module) override {
     if (module == nullptr) return {unnamed_frame(frame, module)};
+    std::vector<symbols::Frame> found;
+    stack_.call([&] {
+      found = symbolizer_.resolve({module->path, module->build_id, frame.offset});
+    });
     std::vector<StackFrame> named;
-    for (symbols::Frame& each :
-         symbolizer_.resolve({module->path, module->build_id, frame.offset})) {
+    for (symbols::Frame& each : found) {
       StackFrame one;
       one.function = std::move(each.function);
       one.file = std::move(each.file);
@@ -30,6 +34,7 @@ class SymbolNames final : public StackNames {
 
  private:
   symbols::Symbolizer symbolizer_;  // has its own lock
+  symbols::OwnStack stack_;
 };
 
 }  // namespace

@@ -2,31 +2,27 @@
 //
 // What the probe's hooks cost, measured inside one process that runs under it.
 //
-//   LD_PRELOAD=libloopscope-probe.so LOOPSCOPE_PROBE=stacks=full probe_slices [--seconds S] [--cpu
-//   C] [--depth N]
+//   LD_PRELOAD=libloopscope-probe.so probe_slices [--seconds S] [--cpu C] [--frames N]
+//
+// with LOOPSCOPE_PROBE=stacks=off or =caller or =full in its environment.
 //
 // Every slice makes the same system calls, either through the names that the probe stands in front
 // of, or through libc's own definitions, taken from its handle. A round has one slice of every kind
-// in an order drawn anew; printed is the median over all rounds of the difference to the bare slice
-// of the same round. Without the preload the differences are the method's noise.
+// in an order drawn anew, each after a few untimed calls of its kind; printed is the median over
+// all rounds of the difference to the bare slice of the same round.
 //
-// Prints JSON: nanoseconds added to a turn (epoll_wait), to an I/O call (read, write), to a pair of
-// open and close (at a stack of N frames), and the bare time of each.
+// Prints one line of JSON: nanoseconds added to a turn (epoll_wait), to an I/O call (read, write),
+// to a turn with its two I/O calls, to a pair of open and close below N frames, the bare time of
+// each, and two bare slices' difference. "hooked" is 0 without the preload: then all are noise.
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/epoll.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <random>
-#include <string>
-#include <vector>
 
+#include "tests/bench/support.h"
+
+namespace loopscope::bench {
 namespace {
 
 struct Calls {
@@ -37,68 +33,70 @@ struct Calls {
   int (*close)(int);
 };
 
-std::uint64_t now() {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(time.tv_nsec);
-}
-
 template <typename Function>
 Function* of_libc(void* libc, const char* name) {
-  return reinterpret_cast<Function*>(dlsym(libc, name));
+  void* found = dlsym(libc, name);
+  if (found == nullptr) die(std::string(name) + ": not in libc.so.6");
+  return reinterpret_cast<Function*>(found);
 }
 
-int g_epoll = -1;
-int g_pipe[2] = {-1, -1};
-constexpr int kTurns = 200;
+// About 200 us a slice, as in slices.cpp.
+constexpr int kTurns = 250;
 constexpr int kPairs = 200;
+constexpr int kWarmUp = 8;
+constexpr int kRoundsAside = 20;
 
-void turns(const Calls& calls) {
-  char byte = 0;
-  epoll_event events[16];
-  for (int i = 0; i < kTurns; ++i) {
-    if (calls.write(g_pipe[1], &byte, 1) != 1 || calls.wait(g_epoll, events, 16, -1) != 1 ||
-        calls.read(g_pipe[0], &byte, 1) != 1) {
-      std::abort();
+class Workload {
+ public:
+  explicit Workload(int frames) : frames_(frames) {
+    must(pipe2(pipe_, O_NONBLOCK | O_CLOEXEC), "pipe2");
+    epoll_fd_ = must(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+    epoll_event wanted{};
+    wanted.events = EPOLLIN;
+    wanted.data.fd = pipe_[0];
+    must(epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, pipe_[0], &wanted), "epoll_ctl");
+  }
+
+  void turns(const Calls& calls, int count) const {
+    char byte = 0;
+    epoll_event events[16];
+    for (int i = 0; i < count; ++i) {
+      if (calls.write(pipe_[1], &byte, 1) != 1 || calls.wait(epoll_fd_, events, 16, -1) != 1 ||
+          calls.read(pipe_[0], &byte, 1) != 1) {
+        die_errno("a turn");
+      }
     }
   }
-}
 
-/// Opens and closes below `depth` frames of our own.
-[[gnu::noinline]] int pairs(const Calls& calls, int depth) {
-  if (depth > 0) {
-    const int result = pairs(calls, depth - 1);
-    asm volatile("" ::: "memory");  // no tail call
-    return result;
-  }
-  for (int i = 0; i < kPairs; ++i) calls.close(calls.open("/dev/null", O_RDONLY));
-  return 0;
-}
+  void pairs(const Calls& calls, int count) const { pairs_below(calls, count, frames_); }
 
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  double seconds = 3;
-  int depth = 14;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--seconds") == 0) seconds = std::atof(argv[i + 1]);
-    if (std::strcmp(argv[i], "--depth") == 0) depth = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--cpu") == 0) {
-      cpu_set_t cpus;
-      CPU_ZERO(&cpus);
-      CPU_SET(static_cast<std::size_t>(std::atoi(argv[i + 1])), &cpus);
-      sched_setaffinity(0, sizeof cpus, &cpus);
+ private:
+  /// Opens and closes below `frames` frames of our own.
+  [[gnu::noinline]] static void pairs_below(const Calls& calls, int count, int frames) {
+    if (frames > 1) {
+      pairs_below(calls, count, frames - 1);
+      asm volatile("" ::: "memory");  // no tail call
+      return;
+    }
+    for (int i = 0; i < count; ++i) {
+      if (calls.close(calls.open("/dev/null", O_RDONLY)) != 0) die_errno("a pair");
     }
   }
+
+  int frames_;
+  int epoll_fd_ = -1;
+  int pipe_[2] = {-1, -1};
+};
+
+void run(Options& options) {
+  const double seconds = options.number("seconds", 2);
+  const int cpu = options.integer("cpu", -1);
+  const Workload work(options.integer("frames", 16));
+  options.refuse_unknown();
+  pin(cpu);
+
   void* libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
-  if (libc == nullptr) return 3;
+  if (libc == nullptr) die("libc.so.6 is not loaded");
   const Calls bare{of_libc<int(int, epoll_event*, int, int)>(libc, "epoll_wait"),
                    of_libc<ssize_t(int, void*, size_t)>(libc, "read"),
                    of_libc<ssize_t(int, const void*, size_t)>(libc, "write"),
@@ -110,60 +108,65 @@ int main(int argc, char** argv) {
   uses.read = hooked.read;
   uses.write = hooked.write;
 
-  if (pipe2(g_pipe, O_NONBLOCK | O_CLOEXEC) != 0) return 3;
-  g_epoll = epoll_create1(EPOLL_CLOEXEC);
-  epoll_event wanted{};
-  wanted.events = EPOLLIN;
-  wanted.data.fd = g_pipe[0];
-  epoll_ctl(g_epoll, EPOLL_CTL_ADD, g_pipe[0], &wanted);
+  enum Slice { kBare, kAgain, kWaits, kUses, kAll, kBarePairs, kPairsAgain, kHookedPairs, kSlices };
+  const struct {
+    const Calls* calls;
+    bool pairs;
+  } kinds[kSlices] = {{&bare, false},   {&bare, false}, {&waits, false}, {&uses, false},
+                      {&hooked, false}, {&bare, true},  {&bare, true},   {&hooked, true}};
+  std::vector<int> order(kSlices);
+  for (int slice = 0; slice < kSlices; ++slice) order[static_cast<std::size_t>(slice)] = slice;
 
-  enum Slice { kBare, kAgain, kWaits, kUses, kAll, kBarePairs, kHookedPairs, kSlices };
-  std::vector<double> added[kSlices], bare_turn, bare_pair;
+  const TickRate rate;
+  std::vector<double> added[kSlices], took[kSlices];
   std::mt19937 random(1);
-  const std::uint64_t end = now() + static_cast<std::uint64_t>(seconds * 1e9);
-  for (int round = 0; now() < end; ++round) {
-    int order[kSlices];
-    for (int i = 0; i < kSlices; ++i) order[i] = i;
-    std::shuffle(order, order + kSlices, random);
-    double took[kSlices] = {};
+  const std::uint64_t end = monotonic_ns() + static_cast<std::uint64_t>(seconds * 1e9);
+  for (int round = 0; monotonic_ns() < end; ++round) {
+    std::shuffle(order.begin(), order.end(), random);
+    double now[kSlices] = {};
     for (const int slice : order) {
-      const std::uint64_t began = now();
-      switch (slice) {
-        case kBare:
-        case kAgain:
-          turns(bare);
-          break;
-        case kWaits:
-          turns(waits);
-          break;
-        case kUses:
-          turns(uses);
-          break;
-        case kAll:
-          turns(hooked);
-          break;
-        case kBarePairs:
-          pairs(bare, depth);
-          break;
-        default:
-          pairs(hooked, depth);
-          break;
+      const Calls& calls = *kinds[slice].calls;
+      if (kinds[slice].pairs) {
+        work.pairs(calls, kWarmUp);
+        const std::uint64_t began = ticks();
+        work.pairs(calls, kPairs);
+        now[slice] = static_cast<double>(ticks() - began) / kPairs;
+      } else {
+        work.turns(calls, kWarmUp);
+        const std::uint64_t began = ticks();
+        work.turns(calls, kTurns);
+        now[slice] = static_cast<double>(ticks() - began) / kTurns;
       }
-      took[slice] = static_cast<double>(now() - began);
     }
-    if (round < 20) continue;  // warm-up
-    bare_turn.push_back(took[kBare] / kTurns);
-    bare_pair.push_back(took[kBarePairs] / kPairs);
-    for (const int slice : {kAgain, kWaits, kUses, kAll}) {
-      added[slice].push_back((took[slice] - took[kBare]) / kTurns);
+    if (round < kRoundsAside) continue;
+    for (int slice = 0; slice < kSlices; ++slice) {
+      took[slice].push_back(now[slice]);
+      added[slice].push_back(now[slice] - now[kinds[slice].pairs ? kBarePairs : kBare]);
     }
-    added[kHookedPairs].push_back((took[kHookedPairs] - took[kBarePairs]) / kPairs);
   }
-  std::printf(
-      "{\"rounds\":%zu,\"bare_turn_ns\":%.1f,\"noise_ns\":%.2f,\"turn_ns\":%.2f,"
-      "\"io_call_ns\":%.2f,\"all_ns\":%.2f,\"bare_pair_ns\":%.1f,\"pair_ns\":%.2f}\n",
-      bare_turn.size(), median(bare_turn), median(added[kAgain]), median(added[kWaits]),
-      median(added[kUses]) / 2, median(added[kAll]), median(bare_pair),
-      median(added[kHookedPairs]));
-  return 0;
+  if (took[kBare].empty()) die("--seconds is too short");
+  const double ns = rate.ns_per_tick();
+  const auto median = [ns](const std::vector<double>& values) {
+    return ns * quantile(values, 0.5);
+  };
+  Line()
+      .add("hooked", hooked.wait != bare.wait ? 1 : 0)
+      .add("rounds", static_cast<double>(took[kBare].size()))
+      .add("bare_turn_ns", median(took[kBare]))
+      .add("bare_again_turn_ns", median(added[kAgain]))
+      .add("turn_ns", median(added[kWaits]))
+      .add("io_call_ns", median(added[kUses]) / 2)
+      .add("turn_with_io_ns", median(added[kAll]))
+      .add("bare_pair_ns", median(took[kBarePairs]))
+      .add("bare_again_pair_ns", median(added[kPairsAgain]))
+      .add("pair_ns", median(added[kHookedPairs]))
+      .print();
+}
+
+}  // namespace
+}  // namespace loopscope::bench
+
+int main(int argc, char** argv) {
+  loopscope::bench::Options options(argc, argv);
+  loopscope::bench::run(options);
 }

@@ -14,54 +14,16 @@ import os
 import platform
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 
-MET, NOT_MET, UNCLEAR = "met", "NOT met", "noise too large to tell"
-
-
-class Failed(Exception):
-    pass
-
-
-class Row:
-    """One line of the table. `values`: one per process (or pair). `target`: ("<=" or ">=", number)."""
-
-    def __init__(self, section, name, values, unit, target=None, note=""):
-        self.section, self.name, self.values, self.unit = section, name, values, unit
-        self.target, self.note = target, note
-
-    def median(self):
-        return statistics.median(self.values) if self.values else None
-
-    def verdict(self):
-        if self.target is None or not self.values:
-            return ""
-        sign, bound = self.target
-        good = [v <= bound if sign == "<=" else v >= bound for v in self.values]
-        if all(good):
-            return MET
-        return UNCLEAR if any(good) else NOT_MET
-
-    def cells(self):
-        def number(value):
-            if abs(value) >= 1000:
-                return f"{value:,.0f}".replace(",", " ")
-            return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-        if not self.values:
-            return [self.name, self.note, "", "", ""]
-        measured = f"{number(self.median())} {self.unit}"
-        spread = f"{number(min(self.values))} – {number(max(self.values))}" if len(self.values) > 1 else ""
-        target = f"{'≤' if self.target[0] == '<=' else '≥'} {self.target[1]:g} {self.unit}" if self.target else ""
-        name = f"{self.name} ({self.note})" if self.note else self.name
-        return [name, measured, spread, target, self.verdict()]
+sys.dont_write_bytecode = True  # no __pycache__ in the source tree
+from probe import ProbeBench  # noqa: E402  pylint: disable=wrong-import-position
+from support import NOT_MET, Failed, Row, Scraper, free_port, spread_of_median  # noqa: E402  pylint: disable=wrong-import-position
 
 
 class Machine:
@@ -91,37 +53,6 @@ class Machine:
         }
 
 
-class Scraper(threading.Thread):
-    """A Prometheus that scrapes twice a second and, if wanted, a browser that follows the stream."""
-
-    def __init__(self, base, stream, cpu):
-        super().__init__(daemon=True)
-        self.base, self.stream, self.cpu = base.rstrip("/"), stream, cpu
-        self.stopped = threading.Event()
-        self.scrapes, self.updates = 0, 0
-
-    def run(self):
-        os.sched_setaffinity(0, {self.cpu})  # this thread
-        if self.stream:
-            threading.Thread(target=self._follow, daemon=True).start()
-        while not self.stopped.wait(0.5):
-            try:
-                with urllib.request.urlopen(self.base + "/metrics", timeout=5) as answer:
-                    answer.read()
-                self.scrapes += 1
-            except OSError:
-                pass  # the program ends; too few scrapes are noticed below
-
-    def _follow(self):
-        os.sched_setaffinity(0, {self.cpu})
-        try:
-            with urllib.request.urlopen(self.base + "/api/v1/stream", timeout=5) as answer:
-                while not self.stopped.is_set() and answer.readline():
-                    self.updates += 1
-        except OSError:
-            pass
-
-
 class Bench:
     def __init__(self, options):
         self.options = options
@@ -129,6 +60,7 @@ class Bench:
         self.machine = Machine()
         self.rows, self.failures, self.raw = [], [], {}
         self.directory = tempfile.mkdtemp(prefix="loopscope-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.probe = ProbeBench(self)
 
     # --- running programs ---
 
@@ -228,50 +160,6 @@ class Bench:
             if state in got[0]["turn_ns"]:
                 self.add(title, words, [r["turn_ns"][state] for r in got], "ns")
 
-        def whole(*prefix):
-            command = [*prefix, self.path("slices"), "--only", "bare", "--watched", "1000", "--seconds", "1", "--cpu",
-                       str(self.machine.loop_cpu)]
-            return self.json_lines(command)[0]["turn_ns"]["bare"]
-
-        def tool(words, *prefix):
-            name = prefix[0]
-            if shutil.which(name) is None:
-                self.add(title, words, [], "", note="not installed")
-                return
-            try:
-                ratios = [whole(*prefix) / whole() for _ in range(1 if self.quick else 3)]
-                self.add(title, words, ratios, "times the bare turn")
-            except (Failed, subprocess.TimeoutExpired) as error:
-                self.add(title, words, [], "", note="not usable here: " + str(error).splitlines()[0][-100:])
-
-        trace = "tracepoint:syscalls:sys_{}_epoll_wait {{ @{}[tid] = {} }}"
-        script = trace.format("enter", "at", "nsecs;") + trace.format("exit", "wait", "hist(nsecs - @at[tid]);")
-        tool("strace -c", "strace", "-f", "-c", "-o", "/dev/null")
-        tool("perf trace -s", "perf", "trace", "-s", "-o", "/dev/null", "--")
-        if shutil.which("bpftrace") is None:
-            self.add(title, "bpftrace on epoll_wait", [], "", note="not installed")
-        else:
-            try:
-                ratios = []
-                for _ in range(1 if self.quick else 3):
-                    bare = whole()
-                    tracer = subprocess.Popen(["bpftrace", "-e", script], stdout=subprocess.DEVNULL,
-                                              stderr=subprocess.DEVNULL)
-                    time.sleep(3)  # until it is attached
-                    alive = tracer.poll() is None
-                    ratios.append(whole() / bare)
-                    tracer.terminate()
-                    tracer.wait()
-                    if not alive:
-                        raise Failed("bpftrace ended by itself")
-                self.add(title, "bpftrace on epoll_wait", ratios, "times the bare turn")
-            except Failed as error:
-                self.add(title, "bpftrace on epoll_wait", [], "", note=f"not usable here: {error}")
-        if shutil.which("lttng") is None:
-            self.add(title, "LTTng-UST tracepoints", [], "", note="not installed")
-        else:
-            self.add(title, "LTTng-UST tracepoints", [], "", note="installed, but not measured: no provider here")
-
     # --- throughput ---
 
     def echo(self, program, mode, connections, idle, seconds, served=None):
@@ -300,9 +188,7 @@ class Bench:
         return json.loads(out.splitlines()[-1])
 
     def start_outside_server(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         server = subprocess.Popen([self.options.loopscope, "serve", "--listen", f"127.0.0.1:{port}", "--dir", self.directory],
                                   env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                   preexec_fn=lambda: os.sched_setaffinity(0, {self.machine.load_cpu}))
@@ -433,6 +319,7 @@ class Bench:
         self.section("Readers", self.readers)
         self.section("Memory", self.memory)
         self.section("The parts, each alone", self.parts)
+        self.probe.run()
 
     def method(self):
         facts = self.machine.facts()
@@ -445,7 +332,7 @@ class Bench:
             f"Throughput: {3 if self.quick else 7} interleaved runs of separate processes; the bare one does not link loopscope. "
             "The loop on one CPU, the load on another.",
             "Verdict: met or NOT met if the whole range is on one side of the target.",
-        ] + (["This was the short form (--quick)."] if self.quick else [])
+        ] + self.probe.method() + (["This was the short form (--quick)."] if self.quick else [])
 
     def text(self):
         lines = []
@@ -479,19 +366,14 @@ class Bench:
         return {"machine": self.machine.facts(), "method": self.method(), "rows": rows, "failures": self.failures, "raw": self.raw}
 
 
-def spread_of_median(values):
-    """The median and an interval for it: what is left when the extremes on both sides, which single runs make, are set
-    aside. With 7 values the second to the sixth: it holds the true median with 88 % probability."""
-    ordered = sorted(values)
-    cut = len(ordered) // 6
-    return ordered[cut:len(ordered) - cut]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", required=True, help="directory with the built benchmark programs")
     parser.add_argument("--loopscope", help="the loopscope command, for the rows that serve from outside")
-    parser.add_argument("--quick", action="store_true", help="under two minutes: fewer sizes, fewer processes")
+    parser.add_argument("--probe", help="libloopscope-probe.so, for the sections of the probe")
+    parser.add_argument("--quick", action="store_true", help="about two minutes: fewer sizes, fewer processes")
+    parser.add_argument("--pairs", type=int, help="rounds of servers under the probe and bare (10; 2 with --quick)")
+    parser.add_argument("--seconds", type=float, help="of load on a server in each of them (1; 0.4 with --quick)")
     parser.add_argument("--only", help="only sections whose title matches this regular expression")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
     parser.add_argument("--markdown", help="also write the table to this file")

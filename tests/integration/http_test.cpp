@@ -167,6 +167,35 @@ TEST_F(HttpTest, EveryRouteAnswersWithItsTypeAndTheSafetyHeaders) {
   }
 }
 
+TEST_F(HttpTest, ASnapshotIsAskedForByItsParameters) {
+  std::mutex mutex;
+  snapshot::CollectOptions asked;
+  const Server server({}, [&](const webui::SnapshotRequest& wanted) {
+    const std::lock_guard lock(mutex);
+    asked = wanted;
+    return host_.provider()(wanted);
+  });
+  const auto asked_by = [&](const std::string& query) {
+    EXPECT_EQ(get(server.port(), "/api/v1/snapshot" + query).status, 200) << query;
+    const std::lock_guard lock(mutex);
+    return asked;
+  };
+  EXPECT_FALSE(asked_by("").descriptors);
+  EXPECT_FALSE(asked_by("").pid);
+  EXPECT_TRUE(asked_by("?descriptors=1").descriptors);
+  EXPECT_FALSE(asked_by("?descriptors=0").descriptors);
+  const auto all = asked_by("?recent=3&pid=1234&descriptors=1");
+  EXPECT_EQ(all.recent, 3u);
+  EXPECT_EQ(all.pid, 1234);
+  EXPECT_TRUE(all.descriptors);
+  for (const char* query : {"?descriptors=", "?descriptors=yes", "?pid=", "?pid=0", "?pid=-1",
+                            "?pid=x", "?pid=99999999999", "?descriptors"}) {
+    const Reply reply = get(server.port(), std::string("/api/v1/snapshot") + query);
+    EXPECT_EQ(reply.status, 400) << query;
+    EXPECT_EQ(error_of(reply)["code"], "bad_request") << query;
+  }
+}
+
 TEST_F(HttpTest, HeadGivesTheHeadersAlone) {
   for (const char* path : {"/", "/healthz", "/api/v1/stream", "/nothing"}) {
     SCOPED_TRACE(path);

@@ -73,6 +73,12 @@ TEST(RunSummary, OneProcessWithOneLoop) {
             "  descriptors: 20 opened, 17 closed, 3 still open\n");
 }
 
+TEST(RunSummary, InheritedDescriptorsAreNoLeaks) {
+  snapshot::HostSnapshot with = host();
+  with.processes.front().fds.ledger.emplace().inherited = 3;
+  EXPECT_THAT(text(outcome(), with), HasSubstr("3 still open (3 were at the start)\n"));
+}
+
 TEST(RunSummary, HowItEnded) {
   RunOutcome killed = outcome();
   killed.end = {true, 11};

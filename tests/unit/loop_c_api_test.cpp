@@ -14,7 +14,7 @@ TEST(CApi, InstrumentsNamesAndReleases) {
   struct ev_loop* loop = ev_loop_new(0);
   loopscope_options options{};
   options.stall_threshold_ns = 5'000'000;
-  options.recent_turns = 32;
+  options.recent_turns = 128;
   loopscope_loop* scope = loopscope_instrument(loop, "from C", &options);
   ASSERT_NE(scope, nullptr);
   EXPECT_EQ(loopscope_instrument(loop, "again", nullptr), scope);
@@ -30,7 +30,7 @@ TEST(CApi, InstrumentsNamesAndReleases) {
   EXPECT_EQ(calls, 1);
   const auto record = recorded("from C");
   EXPECT_EQ(record.stall_threshold_ns, 5'000'000u);
-  EXPECT_EQ(record.ring_turns, 32u);
+  EXPECT_EQ(record.ring_turns, 128u);
   EXPECT_EQ(watcher(record, "once").callback.count, 1u);
   loopscope_release(scope);
   ev_loop_destroy(loop);

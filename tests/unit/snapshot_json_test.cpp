@@ -57,7 +57,7 @@ TEST(Json, HasExactlyTheDocumentedFields) {
   const json& process = root["processes"][0];
   EXPECT_EQ(keys(process),
             (Set{"id", "pid", "parent_pid", "run_pid", "command", "argv", "source", "started_at",
-                 "state", "ended", "uptime_seconds", "exit_status", "cpu_seconds", "resident_bytes",
+                 "state", "ended", "uptime_seconds", "exit_status", "signal", "cpu_seconds", "resident_bytes",
                  "recording", "loops", "fds", "findings", "dropped"}));
   EXPECT_EQ(keys(process["recording"]), (Set{"path", "version", "clock", "error"}));
   EXPECT_EQ(keys(process["fds"]),

@@ -19,11 +19,13 @@
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "instrumentation/symbols/names.h"
+#include "instrumentation/symbols/own_stack.h"
 #include "instrumentation/symbols/symbolizer.h"
 
 namespace loopscope::symbols {
@@ -559,6 +561,47 @@ TEST(SymbolNames, WhatCannotBeDemangledStays) {
   EXPECT_EQ(readable_name("_Z"), "_Z");
   EXPECT_EQ(readable_name("_ZZZZ"), "_ZZZZ");
   EXPECT_EQ(readable_name("_Z" + std::string(100'000, 'P')).size(), 4096U);
+}
+
+/// Uses half a MiB of stack.
+[[gnu::noinline]] int deep() {
+  volatile char much[512 << 10];
+  much[0] = 1;
+  much[sizeof much - 1] = 2;
+  return much[0] + much[sizeof much - 1];
+}
+
+TEST(OwnStack, IsLargeWhereTheCallersIsSmall) {
+  OwnStack stack;
+  int sum = 0;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  ASSERT_EQ(pthread_attr_setstacksize(&attributes, 100 << 10), 0);
+  struct Task {
+    OwnStack& stack;
+    int& sum;
+  } task{stack, sum};
+  pthread_t thread{};
+  ASSERT_EQ(pthread_create(
+                &thread, &attributes,
+                [](void* what) -> void* {
+                  auto& its = *static_cast<Task*>(what);
+                  its.stack.call([&] { its.sum = deep(); });
+                  return nullptr;
+                },
+                &task),
+            0);
+  pthread_join(thread, nullptr);
+  pthread_attr_destroy(&attributes);
+  EXPECT_EQ(sum, 3);
+}
+
+TEST(OwnStack, GivesBackWhatWasThrown) {
+  OwnStack stack;
+  EXPECT_THROW(stack.call([] { throw std::runtime_error("x"); }), std::runtime_error);
+  int calls = 0;
+  for (int i = 0; i < 3; ++i) stack.call([&] { ++calls; });
+  EXPECT_EQ(calls, 3);
 }
 
 }  // namespace
