@@ -82,6 +82,13 @@ class Program {
     this.child.kill('SIGKILL');
     await this.ended;
   }
+
+  /** As a terminal would: `loopscope run` passes it on, and ends with its program. */
+  async end() {
+    this.child.kill('SIGTERM');
+    await Promise.race([this.ended, sleep(5000)]);
+    await this.kill();
+  }
 }
 
 /** A directory for recordings, gone with the test. */
@@ -116,6 +123,16 @@ export async function serve(t, directory, ...args) {
   t.after(() => server.kill());
   server.url = await server.waitFor(/(http:\/\/127\.0\.0\.1:\d+\/)/);
   return server;
+}
+
+/** `loopscope run -- PROGRAM`: what the program writes is in its output too. */
+export async function run(t, directory, ...program) {
+  const began = performance.now();
+  const observed = new Program(cliBinary, ['run', '--listen', '127.0.0.1:0', '--summary', 'none', '--', ...program], directory);
+  t.after(() => observed.end());
+  observed.began = began;
+  observed.url = await observed.waitFor(/(http:\/\/127\.0\.0\.1:\d+\/) shows/);
+  return observed;
 }
 
 export async function snapshot(url) {
@@ -248,6 +265,20 @@ export class Tab {
 
   async live() {
     await eventually('the page is live', async () => (await this.state()) === 'live');
+  }
+
+  /** Opens the tree of processes, and gives its rows from top to bottom. */
+  async tree() {
+    if ((await this.id('process-tree').count()) === 0) await this.id('process-picker').click();
+    return this.page.getByTestId('process-tree').getByRole('treeitem').evaluateAll((rows) =>
+      rows.map((row) => ({
+        pid: Number(row.dataset.pid),
+        depth: Number(row.dataset.depth),
+        ended: row.dataset.ended,
+        selected: row.getAttribute('aria-selected') === 'true',
+        text: row.innerText.replaceAll(/\s+/g, ' '),
+      })),
+    );
   }
 
   loopTab(name) {

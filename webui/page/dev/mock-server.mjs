@@ -12,6 +12,7 @@ const usage = `usage: npm run mock -- [options]
   --token T            want "Authorization: Bearer T" for the data
   --watchers N         as many watchers in the first loop
   --one                one process with one loop only
+  --processes N        as many more: workers that come and go below the second process
   --calm               no slow turns, no findings
   --empty              no process at all
   --restart-after S    the first process is replaced by a new one after S seconds
@@ -28,6 +29,7 @@ try {
       token: { type: 'string' },
       watchers: { type: 'string', default: '14' },
       one: { type: 'boolean' },
+      processes: { type: 'string', default: '3' },
       calm: { type: 'boolean' },
       empty: { type: 'boolean' },
       'restart-after': { type: 'string' },
@@ -219,7 +221,7 @@ class Loop {
     const shown = since === 0 ? fresh.slice(-recent) : fresh;
     const lost = since === 0 || fresh.length === 0 ? 0 : fresh[0].turn - since - 1;
     return {
-      id: this.id, name: this.name, backend: 'libev', state: 'live', thread_id: 4200 + this.id, epoll_fd: 3 + this.id,
+      id: this.id, name: this.name, backend: 'epoll', state: 'live', thread_id: 4200 + this.id, epoll_fd: 3 + this.id,
       iterations: this.turn, ready_events: this.ready, registered_fds: this.watchers.filter((w) => w.fd !== null).length,
       polls: this.polls, busy_seconds: this.busy, idle_seconds: this.idle,
       utilization: this.busy / (this.busy + this.idle || 1),
@@ -240,10 +242,15 @@ class Loop {
 // --- processes -------------------------------------------------------------------------------------------------------
 
 class Process {
-  constructor(pid, command, source, loops) {
-    Object.assign(this, { pid, command, source, loops, started: now(), state: 'running', ended: null });
+  constructor(pid, command, source, loops, { parent = 1, image = 0 } = {}) {
+    Object.assign(this, { pid, command, source, loops, parent, image, started: now(), state: 'running', ended: null, how: null, status: null });
     this.fds = 31;
     this.opened = 31;
+  }
+  /** how: exit, exec or killed. */
+  end(how, status = null) {
+    Object.assign(this, { state: how === 'killed' ? 'killed' : 'exited', how, status, ended: now() });
+    return this;
   }
   advance() {
     if (this.state !== 'running') return;
@@ -257,20 +264,13 @@ class Process {
     const end = this.ended ?? now();
     const worst = this.loops.find((l) => l.stalls > 2);
     return {
-      id: `${this.pid}-${Math.round(this.started * 100)}`, pid: this.pid, parent_pid: 1, command: this.command,
+      id: `${this.pid}-${this.pid * 7}${this.image ? `-${this.image}` : ''}`, pid: this.pid, parent_pid: this.parent, run_pid: null, command: this.command,
       argv: [`/usr/bin/${this.command}`, '--config', '/etc/app.conf'], source: this.source,
-      started_at: new Date(this.started * 1000).toISOString(), state: this.state, uptime_seconds: end - this.started,
-      exit_status: null, cpu_seconds: this.loops.reduce((s, l) => s + l.busy, 0), resident_bytes: 23_400_000 + this.pid,
+      started_at: new Date(this.started * 1000).toISOString(), state: this.state, ended: this.how, uptime_seconds: end - this.started,
+      exit_status: this.status, cpu_seconds: this.loops.reduce((s, l) => s + l.busy, 0), resident_bytes: 23_400_000 + this.pid,
       recording: { path: `/run/user/1000/loopscope/${this.pid}`, version: 1, clock: 'tsc', error: null },
       loops: this.loops.map((loop) => loop.json(seen.get(loop) ?? 0, recent)),
-      fds: {
-        open: this.fds, limit: 1024, peak: this.fds + 6, opened: this.opened, closed: this.opened - this.fds,
-        by_kind: { tcp: this.fds - 14, pipe: 4, file: 5, epoll: this.loops.length, timerfd: 2, unix: 2 },
-        sites: [
-          { stack: frames('accept_connection', 'server.cpp', 212), kind: 'tcp', live: this.fds - 14, opened: this.opened, closed: this.opened - this.fds + 14, oldest_seconds: end - this.started },
-          { stack: frames('open_log', 'log.cpp', 40), kind: 'file', live: 5, opened: 9, closed: 4, oldest_seconds: end - this.started },
-        ],
-      },
+      fds: this.descriptors(end - this.started),
       findings: options.calm || !worst ? [] : [
         { rule: 'loop-stalled', severity: 'error', title: `${worst.name} stalled ${worst.stalls} times`, detail: `The longest turn was busy for ${(worst.h.busy.max * 1e3).toFixed(0)} ms; the watcher that took longest was http-read.`, advice: 'Move the blocking work out of the callback, or split it over several turns.', count: worst.stalls, since: new Date((this.started + 9) * 1000).toISOString(), subject: worst.name },
         { rule: 'timer-late', severity: 'warning', title: 'Timers run late', detail: 'The p99 of the timer lag is above 10 ms.', advice: 'Look at the slowest turns: what runs before the timers is what delays them.', count: 1, since: new Date((this.started + 14) * 1000).toISOString(), subject: 'stats-flush' },
@@ -278,12 +278,33 @@ class Process {
       dropped: { loops: 0, watchers: 0, fds: this.command === 'worker' ? 12 : 0 },
     };
   }
+  /** The library has no ledger: it knows what is open, not where from. */
+  descriptors(age) {
+    const ledger = this.source === 'probe';
+    const ended = this.state !== 'running';
+    const by_kind = { tcp: this.fds - 14, pipe: 4, file: 5, epoll: this.loops.length, timerfd: 2, unix: 2 };
+    const count = (value) => (ledger ? value : null);
+    const closed = this.opened + 5 - this.fds;
+    return {
+      open: ended && !ledger ? null : this.fds, limit: ended ? null : 1024, peak: count(this.fds + 6), opened: count(this.opened), closed: count(closed), by_kind,
+      opened_by_kind: count({ tcp: this.opened - 20, file: 20 }), closed_by_kind: count({ tcp: closed - 15, file: 15 }),
+      inherited: count(5), unseen: count(this.command === 'worker' ? 2 : 0), met: count(0), closed_unseen: count(0), accepts: count(this.opened - 20), bad_closes: count(this.command === 'worker' ? 3 : 0),
+      sites: !ledger ? [] : [
+        { id: 0, stack: frames('open_log', 'log.cpp', 40), kind: 'file', live: 5, opened: 20, closed: 15, oldest_seconds: age },
+        { id: 1, stack: frames('accept_connection_with_a_rather_long_name<std::basic_string<char>, std::vector<int>>', 'server.cpp', 212), kind: 'tcp', live: this.fds - 14, opened: this.opened - 20, closed: closed - 15, oldest_seconds: age },
+        { id: 2, stack: [frame(null, null, null, null)], kind: 'pipe', live: 0, opened: 0, closed: 0, oldest_seconds: null },
+      ],
+      sites_total: ledger ? 24 : 0,
+    };
+  }
 }
+const frame = (name, file, line, module = '/usr/bin/app') => ({ function: name, file: file && `/src/app/${file}`, line, module, offset: 4711, inlined: name === 'push' });
 const frames = (name, file, line) => [
-  { function: name, file: `/src/app/${file}`, line, module: 'app' },
-  { function: 'on_readable', file: '/src/app/loop.cpp', line: 77, module: 'app' },
-  { function: 'ev_invoke_pending', file: null, line: null, module: 'libev.so.4' },
-  { function: 'main', file: '/src/app/main.cpp', line: 19, module: 'app' },
+  frame(name, file, line),
+  frame('push', 'queue.h', 31),
+  frame('on_readable', 'loop.cpp', 77),
+  frame('ev_invoke_pending', null, null, '/usr/lib/libev.so.4'),
+  frame(null, null, null),
 ];
 
 const steady = { wait: 2.2e-3, timeouts: 0.12, batch: 2, cost: 1.6e-4, stall: 0.11, stallEvery: 6 };
@@ -299,13 +320,22 @@ const firstProcess = (pid) =>
   ]);
 let processes = options.empty ? [] : [firstProcess(4242)];
 if (!options.one && !options.empty) {
-  processes.push(new Process(4300, 'worker', 'probe', [new Loop(1, 'epoll 5', profile({ watchers: 0 + 3, wait: 8e-3 }))]));
+  processes.push(
+    new Process(4299, 'sh', 'probe', []),
+    new Process(4300, 'sh', 'probe', [], { parent: 4299 }).end('exec'),
+    new Process(4300, 'worker', 'probe', [new Loop(1, 'epoll 5', profile({ watchers: 0 + 3, wait: 8e-3 }))], { parent: 4299, image: 1 }),
+  );
+  const more = Number(options.processes);
+  for (let i = 0; i < more; i++) {
+    const child = new Process(4301 + i, 'child', 'probe', [], { parent: 4300 });
+    processes.push(i % 3 === 0 ? child.end('killed') : i % 3 === 1 ? child.end('exit', i % 2) : child);
+  }
 }
 if (options['restart-after']) {
   setTimeout(() => (processes = [firstProcess(5151), ...processes.slice(1)]), Number(options['restart-after']) * 1000);
 }
 if (options['kill-after']) {
-  setTimeout(() => Object.assign(processes[0], { state: 'killed', ended: now() }), Number(options['kill-after']) * 1000);
+  setTimeout(() => processes[0].end('killed'), Number(options['kill-after']) * 1000);
 }
 
 function snapshot(seen, recent) {
@@ -315,6 +345,8 @@ function snapshot(seen, recent) {
     taken_at: new Date().toISOString(),
     server: { version: '0.1.0', mode: options.one ? 'inspector' : 'serve' },
     processes: processes.map((process) => process.json(seen, recent)),
+    unreadable: [],
+    processes_folded: { count: 1234, exited: 1200, killed: 34, fds: { opened: 5000, closed: 4800, open_at_end: 200 } },
   });
 }
 // The rings must not overrun because nobody looks.

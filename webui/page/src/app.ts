@@ -1,7 +1,7 @@
 // The page's one piece of state and the only place that changes it. Components read it and call its methods.
 import { banners, staleSeconds, type Banner } from './banners';
 import type { Process } from './model';
-import { busyLoop, chooseProcess, enoughTurns, formatHash, parseHash, successor, type Selection } from './selection';
+import { busyLoop, chooseProcess, enoughTurns, formatHash, parseHash, settle, successor, type Selection } from './selection';
 import { LoopTrack, ProcessTrack, Store } from './store';
 import { SnapshotStream, type Connection } from './stream';
 import type { SeenTurn } from './turns';
@@ -25,6 +25,8 @@ export class App {
   /** Counts changes; components that cache compare it. */
   version = 0;
   private last: Process | null = null;
+  /** The process that the page has decided to open with. */
+  private settled: string | null = null;
   /** The loop that was opened with, as "process loop": it stays, whatever others do later. */
   private opened: { process: string; loop: string } | null = null;
   private restart: { from: number; to: number; at: number; sameCommand: boolean } | null = null;
@@ -81,8 +83,17 @@ export class App {
 
   private follow(): void {
     const processes = [...this.store.processes.values()].map((track) => track.latest);
-    const { process, restarted } = chooseProcess(this.selection.process ?? this.last?.id ?? null, this.last, processes);
+    const load = (p: Process) => this.store.processes.get(p.id)?.load ?? null;
+    const chosen = chooseProcess(this.selection.process ?? this.last?.id ?? null, this.last, processes, load);
+    const { restarted } = chosen;
+    let { process } = chosen;
     if (!process) return;
+    if (restarted) this.settled = process.id; // whoever takes a place keeps it
+    if (this.selection.process === null && this.settled !== process.id) {
+      const opening = settle(process, processes, load);
+      process = opening.process;
+      if (opening.settled) this.settled = process.id;
+    }
     if (restarted && this.last) {
       const sameCommand = this.last.command === process.command;
       this.restart = { from: this.last.pid, to: process.pid, at: performance.now(), sameCommand };
@@ -93,6 +104,7 @@ export class App {
       this.select({ process: this.selection.process === null ? null : process.id, loop: heir ? String(heir.id) : null });
     }
     this.last = process;
+    this.store.watched = process.id;
     if (this.opened?.process !== process.id) {
       const loop = busyLoop(process.loops);
       this.opened = loop && loop.iterations >= enoughTurns ? { process: process.id, loop: String(loop.id) } : null;
@@ -107,6 +119,7 @@ export class App {
 
   selectProcess(id: string): void {
     this.last = this.store.processes.get(id)?.latest ?? null;
+    this.store.watched = id;
     this.restart = null;
     this.pause = null;
     this.select({ process: id, loop: null });

@@ -2,6 +2,7 @@
 import * as format from './format';
 import type { Process } from './model';
 import type { Connection } from './stream';
+import { endText } from './tree';
 
 export interface Banner {
   key: string;
@@ -15,7 +16,7 @@ export interface BannerInput {
   silent: number | null;
   /** Seconds until the next attempt, when one is scheduled. */
   retryIn: number | null;
-  process: Pick<Process, 'pid' | 'state' | 'exit_status'> | null;
+  process: Pick<Process, 'pid' | 'state' | 'ended' | 'exit_status'> | null;
   /** How long ago the process ended, null unknown. */
   endedAgo: number | null;
   restart: { from: number; to: number; ago: number; sameCommand: boolean } | null;
@@ -48,15 +49,9 @@ export function banners(input: BannerInput): Banner[] {
     });
   }
   if (process && process.state !== 'running') {
-    const how =
-      process.state === 'killed'
-        ? 'was killed'
-        : process.exit_status === null
-          ? 'ended'
-          : `exited with status ${process.exit_status}`;
     const ago = input.endedAgo === null ? '' : ` ${format.span(input.endedAgo)} ago`;
     const level = process.state === 'killed' || process.exit_status ? 'error' : 'warning';
-    out.push({ key: 'ended', level, text: `Process ${process.pid} ${how}${ago} — showing its last state` });
+    out.push({ key: 'ended', level, text: `Process ${process.pid} ${endText(process)}${ago} — showing its last state` });
   }
   if (input.restart && input.restart.ago < restartShownSeconds) {
     const { from, to, ago, sameCommand } = input.restart;

@@ -88,9 +88,15 @@ export interface Frame {
   file: string | null;
   line: number | null;
   module: string | null;
+  /** In the module's file; without a module, an address. */
+  offset: number | null;
+  /** Inlined into the next frame. */
+  inlined: boolean;
 }
 
 export interface OpenSite {
+  id: number;
+  /** Innermost first. */
   stack: Frame[];
   kind: string;
   live: number;
@@ -106,7 +112,19 @@ export interface Descriptors {
   opened: number | null;
   closed: number | null;
   by_kind: Record<string, number> | null;
+  // What only a source with a ledger knows; null without.
+  opened_by_kind: Record<string, number> | null;
+  closed_by_kind: Record<string, number> | null;
+  /** Open when the recording began; not among the opened. */
+  inherited: number | null;
+  /** Open, says the kernel, and nobody saw it being opened. */
+  unseen: number | null;
+  /** Noted as open, and gone, says the kernel. */
+  closed_unseen: number | null;
+  /** Closes of numbers that were not open. */
+  bad_closes: number | null;
   sites: OpenSite[] | null;
+  sites_total: number | null;
 }
 
 export interface Finding {
@@ -129,6 +147,7 @@ export interface Process {
   source: string;
   started_at: string;
   state: 'running' | 'exited' | 'killed';
+  ended: null | 'exit' | 'exec' | 'killed';
   uptime_seconds: number | null;
   exit_status: number | null;
   cpu_seconds: number | null;
@@ -145,6 +164,8 @@ export interface Snapshot {
   taken_at: string;
   server: { version: string; mode: string } | null;
   processes: Process[];
+  /** Ended ones that are not shown one by one. */
+  processes_folded: { count: number; exited: number; killed: number } | null;
 }
 
 export const schema = 'loopscope.snapshot/1';

@@ -1,5 +1,6 @@
 // What is looked at, and where it is remembered: #process=1234-987&loop=1&window=30
 import type { Loop, Process } from './model';
+import { laterImage } from './tree';
 
 export interface Selection {
   process: string | null;
@@ -38,33 +39,77 @@ export function formatHash(selection: Selection): string {
   return text ? `#${text}` : '';
 }
 
-type Known = Pick<Process, 'id' | 'pid' | 'command' | 'started_at' | 'state'>;
+type Known = Pick<Process, 'id' | 'pid' | 'command' | 'started_at' | 'state' | 'ended' | 'loops'>;
+
+/** How busy the busiest loop of a process is. */
+export interface Load {
+  utilization: number;
+  /** Measured over the last seconds, on enough turns. */
+  sure: boolean;
+}
+export type LoadOf<P> = (process: P) => Load | null;
 
 const startedLater = (a: Known, b: Known) => (a.started_at < b.started_at ? 1 : a.started_at > b.started_at ? -1 : 0);
 
-/** A younger process of the same command that runs: what a restart looks like from outside. */
+/** The program that it became by exec; else a younger process of the same command that runs: what a restart looks like from outside. */
 export function successor(of: Known, processes: readonly Known[]): Known | null {
+  const images = processes.filter((p) => laterImage(p, of));
+  if (images.length > 0) return images.reduce((last, p) => (laterImage(p, last) ? p : last));
+  if (of.ended === 'exec') return null; // it lives on, unseen: nobody has taken its place
   const heirs = processes.filter(
     (p) => p.id !== of.id && p.command === of.command && p.state === 'running' && p.started_at > of.started_at,
   );
   return heirs.sort(startedLater)[0] ?? null;
 }
 
+/** What there is to see: a loop that works, one that has begun to, one at all, a process, what is left of one. */
+function worth<P extends Known>(process: P, load: Load | null): number {
+  if (process.state !== 'running') return load ? 1 : 0;
+  return load ? (load.sure ? 5 : 4) : process.loops.length > 0 ? 3 : 2;
+}
+
+/**
+ * Whom to show when nobody chose: the process with the busiest loop, not the shell that started it. Before any loop has
+ * turned: the youngest with a loop; without loops the oldest, because whoever else runs may be gone at once.
+ */
+export function bestProcess<P extends Known>(processes: readonly P[], load: LoadOf<P>): P | null {
+  const all = processes.map((process) => ({ process, load: load(process), worth: worth(process, load(process)) }));
+  all.sort((a, b) => {
+    if (a.worth !== b.worth) return b.worth - a.worth;
+    if (a.load && b.load && a.worth >= 4 && a.load.utilization !== b.load.utilization) return b.load.utilization - a.load.utilization;
+    return a.worth === 2 ? startedLater(b.process, a.process) : startedLater(a.process, b.process);
+  });
+  return all[0]?.process ?? null;
+}
+
 /**
  * The process to show. The chosen one as long as the server still tells of it, dead or alive; when it has vanished, its
- * successor; else the youngest that runs. `restarted` when `last` was on screen and something else takes its place.
+ * successor; else the best. `restarted` when `last` was on screen and something else takes its place.
  */
 export function chooseProcess<P extends Known>(
   wanted: string | null,
   last: Known | null,
   processes: readonly P[],
+  load: LoadOf<P> = () => null,
 ): { process: P | null; restarted: boolean } {
   const exact = processes.find((p) => p.id === wanted);
   if (exact) return { process: exact, restarted: false };
   const heir = last && (successor(last, processes) as P | null);
-  const sorted = processes.slice().sort(startedLater);
-  const process = heir ?? sorted.find((p) => p.state === 'running') ?? sorted[0] ?? null;
+  const process = heir ?? bestProcess(processes, load);
   return { process, restarted: last !== null && process !== null && process.id !== last.id };
+}
+
+/**
+ * As long as nobody chose and no loop has shown that it works, the choice is open: programs start one after the other.
+ * What is shown gives way only to one that has more to show, so that the page does not follow every short-lived child.
+ * `settled`: from now on it stays.
+ */
+export function settle<P extends Known>(shown: P, processes: readonly P[], load: LoadOf<P>): { process: P; settled: boolean } {
+  const best = bestProcess(processes, load) ?? shown;
+  const [mine, its] = [worth(shown, load(shown)), worth(best, load(best))];
+  const process = its > mine || its === 5 ? best : shown;
+  const now = Math.max(mine, its);
+  return { process, settled: now === 5 || now === 1 };
 }
 
 /** Turns: with fewer, nobody knows yet which loop does the work. */

@@ -3,6 +3,7 @@ import { continues, countsOpenPhase, cutOf, windowOf, type LoopCut, type LoopWin
 import { quantile } from './histogram';
 import { baseFor, thin, type Base, type Mark } from './marks';
 import { instant, schema, type Loop, type Process, type Snapshot } from './model';
+import { enoughTurns, type Load } from './selection';
 import { Series } from './series';
 import { slowRule, TurnLog } from './turns';
 
@@ -26,9 +27,11 @@ export const gapSeconds = 2;
 const referenceSeconds = 120;
 /** Histories are kept for this many processes; a host with hundreds of recordings must not fill the tab. */
 const keepProcesses = 64;
+/** What "now" means: long enough to be calm, short enough to be now. */
+export const nowSeconds = 2;
 
 export class LoopTrack {
-  readonly series = new Series(loopColumns);
+  series = new Series(loopColumns);
   readonly turns = new TurnLog();
   openCounted: boolean | null = null;
   constructor(
@@ -39,7 +42,7 @@ export class LoopTrack {
 
 export class ProcessTrack {
   readonly loops = new Map<string, LoopTrack>();
-  readonly fdSeries = new Series(['open'] as const);
+  fdSeries = new Series(['open'] as const);
   marks: Mark<LoopCut>[] = [];
   /** When its counters were taken last while it ran: a dead process' windows end there, not now. */
   time = 0;
@@ -73,11 +76,36 @@ export class ProcessTrack {
   get running(): boolean {
     return this.latest.state === 'running';
   }
+
+  /** How busy its busiest loop is: now, or over its whole life as long as there is one snapshot only. null: none has turned. */
+  get load(): Load | null {
+    const base = this.base(nowSeconds);
+    let load: Load | null = null;
+    for (const loop of this.loops.values()) {
+      const { iterations, state } = loop.latest;
+      if (iterations === 0 || (this.running && state === 'ended')) continue;
+      const now = base && this.marks.length > 1 ? this.window(loop, base).utilization : null;
+      const mine = { utilization: now ?? loop.latest.utilization ?? 0, sure: now !== null && iterations >= enoughTurns };
+      if (!load || Number(mine.sure) - Number(load.sure) > 0 || (mine.sure === load.sure && mine.utilization > load.utilization)) load = mine;
+    }
+    return load;
+  }
+
+  forget(): void {
+    this.marks = [];
+    this.fdSeries = new Series(['open'] as const);
+    for (const loop of this.loops.values()) loop.series = new Series(loopColumns);
+  }
 }
 
 export class Store {
   readonly processes = new Map<string, ProcessTrack>();
+  /** Who has a history: lines, and marks for windows. */
+  private readonly histories = new Set<string>();
+  /** On screen: has one, however many others there are. */
+  watched: string | null = null;
   server: Snapshot['server'] = null;
+  folded: Snapshot['processes_folded'] = null;
   /** The server's clock at the last snapshot. */
   time: number | null = null;
   foreignSchema: string | null = null;
@@ -88,16 +116,39 @@ export class Store {
     if (this.foreignSchema !== null) return;
     const time = instant(snapshot.taken_at);
     this.server = snapshot.server;
+    this.folded = snapshot.processes_folded ?? null;
     // The server's clock was set back: times would run into each other, so begin anew.
     if (this.time !== null && time < this.time - 0.5) this.processes.clear();
     this.time = time;
     this.snapshots++;
+    this.grantHistories(snapshot.processes);
     const seen = new Set<string>();
     for (const process of snapshot.processes) {
       if (!seen.has(process.id) && seen.size < keepProcesses * 8) this.process(process, time, firstOfConnection);
       seen.add(process.id);
     }
     for (const id of this.processes.keys()) if (!seen.has(id)) this.processes.delete(id);
+  }
+
+  /** To the one on screen, to those that run and have loops, to those that run, to the rest: as far as there is room. */
+  private grantHistories(processes: readonly Process[]): void {
+    const rank = (process: Process) =>
+      process.id === this.watched ? 3 : process.state !== 'running' ? 0 : process.loops.length > 0 ? 2 : 1;
+    const ranks = new Map(processes.map((process) => [process.id, rank(process)]));
+    for (const id of this.histories) if (!ranks.has(id)) this.histories.delete(id);
+    const asking = processes.filter((process) => !this.histories.has(process.id)).sort((a, b) => rank(b) - rank(a));
+    const losing = [...this.histories].sort((a, b) => ranks.get(a)! - ranks.get(b)!);
+    for (const process of asking) {
+      if (this.histories.size >= keepProcesses) {
+        // Lines that exist are worth more than lines to come: an equal has no claim to them.
+        const loser = losing[0];
+        if (loser === undefined || ranks.get(loser)! >= rank(process)) return;
+        losing.shift();
+        this.histories.delete(loser);
+        this.processes.get(loser)?.forget();
+      }
+      this.histories.add(process.id);
+    }
   }
 
   private process(process: Process, time: number, firstOfConnection: boolean): void {
@@ -119,7 +170,7 @@ export class Store {
     if (before !== 0 && seconds <= 0) return; // the same instant twice
     const gap = seconds > gapSeconds;
 
-    const history = this.processes.size <= keepProcesses;
+    const history = this.histories.has(process.id);
     // Killed some time since the last look: a rate over all of it would draw a dip that was not there.
     const interval = process.state !== 'running' && process.uptime_seconds === null ? 0 : seconds;
     const cuts = new Map<string, LoopCut>();

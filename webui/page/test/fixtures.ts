@@ -1,4 +1,4 @@
-import type { Loop, Process, Snapshot, Turn, Watcher, WireHistogram } from '../src/model';
+import type { Descriptors, Loop, OpenSite, Process, Snapshot, Turn, Watcher, WireHistogram } from '../src/model';
 
 export function wire(buckets: [number, number][], max?: number): WireHistogram {
   const count = buckets.reduce((sum, [, n]) => sum + n, 0);
@@ -64,6 +64,7 @@ export function process(changes: Partial<Process> = {}): Process {
     source: 'library',
     started_at: at(-1000),
     state: 'running',
+    ended: null,
     uptime_seconds: null,
     exit_status: null,
     cpu_seconds: 0,
@@ -78,5 +79,30 @@ export function process(changes: Partial<Process> = {}): Process {
 }
 
 export function snapshot(seconds: number, ...processes: Process[]): Snapshot {
-  return { schema: 'loopscope.snapshot/1', taken_at: at(seconds), server: { version: '0', mode: 'inspector' }, processes };
+  return { schema: 'loopscope.snapshot/1', taken_at: at(seconds), server: { version: '0', mode: 'inspector' }, processes, processes_folded: null };
+}
+
+/** Of a source with a ledger. */
+export function descriptors(changes: Partial<Descriptors> = {}): Descriptors {
+  return {
+    open: 3,
+    limit: 1024,
+    peak: 4,
+    opened: 1,
+    closed: 1,
+    by_kind: { file: 3 },
+    opened_by_kind: { file: 1 },
+    closed_by_kind: { file: 1 },
+    inherited: 3,
+    unseen: 0,
+    closed_unseen: 0,
+    bad_closes: 0,
+    sites: [],
+    sites_total: 0,
+    ...changes,
+  };
+}
+
+export function site(changes: Partial<OpenSite> = {}): OpenSite {
+  return { id: 0, stack: [], kind: 'file', live: 1, opened: 1, closed: 0, oldest_seconds: 1, ...changes };
 }

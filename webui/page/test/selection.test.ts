@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { banners, type BannerInput } from '../src/banners';
-import { busyLoop, chooseProcess, formatHash, parseHash } from '../src/selection';
+import { bestProcess, busyLoop, chooseProcess, formatHash, parseHash, settle, successor, type Load } from '../src/selection';
 import { at, process } from './fixtures';
 
 const old = process({ id: '1-a', pid: 1, started_at: at(0) });
@@ -32,10 +32,56 @@ test('one that vanished is followed by its successor, before any younger strange
   assert.equal(restarted, true);
 });
 
-test('without a choice: the youngest that runs', () => {
+test('without a choice and without turns: the youngest that runs and has a loop', () => {
   assert.equal(chooseProcess(null, null, [old, { ...other, state: 'exited' as const }, young]).process!.id, '2-b');
   assert.equal(chooseProcess('gone', null, [old]).restarted, false);
   assert.equal(chooseProcess(null, null, []).process, null);
+});
+
+/** A shell that starts a server through a launcher with a loop of its own, and a short-lived child. */
+const shell = process({ id: '10-1', pid: 10, command: 'sh', started_at: at(0), loops: [] });
+const launcher = process({ id: '11-2', pid: 11, command: 'npm', started_at: at(1) });
+const server = process({ id: '12-3', pid: 12, command: 'node', started_at: at(2) });
+const sleep = process({ id: '13-4', pid: 13, command: 'sleep', started_at: at(3), loops: [] });
+const family = [shell, launcher, server, sleep];
+const loads = (of: Record<string, Load>) => (p: { command: string }) => of[p.command] ?? null;
+const measured = (utilization: number): Load => ({ utilization, sure: true });
+const guessed = (utilization: number): Load => ({ utilization, sure: false });
+
+test('it opens with the busiest loop, not with the shell', () => {
+  const best = (of: Record<string, Load>, among = family) => bestProcess(among, loads(of))!.command;
+  assert.equal(best({ npm: measured(0.01), node: measured(0.2) }), 'node');
+  assert.equal(best({ npm: measured(0.3), node: measured(0.2) }), 'npm');
+  assert.equal(best({ npm: guessed(0.9), node: measured(0.01) }), 'node');
+  assert.equal(best({ npm: guessed(0.1) }), 'npm');
+  assert.equal(best({}, [shell, sleep]), 'sh'); // without loops: who stays
+  const over = family.map((p) => ({ ...p, state: 'exited' as const, ended: 'exit' as const }));
+  assert.equal(best({ node: measured(0.1) }, over), 'node');
+  assert.equal(best({ node: measured(0.9) }, [over[2]!, shell]), 'sh');
+});
+
+test('what it opened with gives way to more only, until a loop has shown that it works', () => {
+  const go = (shown: typeof shell, of: Record<string, Load>) => {
+    const { process: chosen, settled } = settle(shown, family, loads(of));
+    return [chosen.command, settled];
+  };
+  assert.deepEqual(go(shell, { npm: guessed(0.9) }), ['npm', false]);
+  assert.deepEqual(go(launcher, { npm: guessed(0.1), node: guessed(0.9) }), ['npm', false]); // no hopping
+  assert.deepEqual(go(launcher, { npm: guessed(0.9), node: measured(0.1) }), ['node', true]);
+  assert.deepEqual(go(launcher, { npm: measured(0.1), node: measured(0.2) }), ['node', true]);
+  assert.deepEqual(settle(shell, [shell, sleep], () => null), { process: shell, settled: false });
+  // What has ended stays if nothing else has anything to show.
+  const dead = { ...server, state: 'killed' as const };
+  assert.deepEqual(settle(dead, [dead], loads({ node: guessed(0.1) })), { process: dead, settled: true });
+  assert.equal(settle(dead, [dead, launcher], loads({ node: guessed(0.1), npm: guessed(0) })).process, launcher);
+});
+
+test('a process that became another program is followed there', () => {
+  const before = process({ id: '7-9', command: 'sh', state: 'exited', ended: 'exec' });
+  const after = process({ id: '7-9-1', command: 'env', state: 'exited', ended: 'exec' });
+  const last = process({ id: '7-9-2', command: 'node' });
+  assert.equal(successor(before, [before, after, last]), last);
+  assert.equal(successor(before, [before, process({ id: '8-9', command: 'sh', started_at: at(500) })]), null);
 });
 
 test('the loop to open with is the first that works', () => {
@@ -52,7 +98,7 @@ const calm: BannerInput = {
   connection: { state: 'live' },
   silent: 0.2,
   retryIn: null,
-  process: { pid: 1234, state: 'running', exit_status: null },
+  process: { pid: 1234, state: 'running', exit_status: null, ended: null },
   endedAgo: null,
   restart: null,
   foreignSchema: null,
@@ -62,11 +108,17 @@ const texts = (change: Partial<BannerInput>) => banners({ ...calm, ...change }).
 test('no banner when all is well', () => assert.deepEqual(texts({}), []));
 
 test('a killed process', () => {
-  assert.deepEqual(texts({ process: { pid: 1234, state: 'killed', exit_status: null }, endedAgo: 3 }), [
+  assert.deepEqual(texts({ process: { pid: 1234, state: 'killed', exit_status: null, ended: 'killed' }, endedAgo: 3 }), [
     'Process 1234 was killed 3 s ago — showing its last state',
   ]);
-  assert.deepEqual(texts({ process: { pid: 1, state: 'exited', exit_status: 2 } }), [
+  assert.deepEqual(texts({ process: { pid: 1, state: 'exited', exit_status: 2, ended: 'exit' } }), [
     'Process 1 exited with status 2 — showing its last state',
+  ]);
+});
+
+test('a process that became another program', () => {
+  assert.deepEqual(texts({ process: { pid: 1, state: 'exited', exit_status: null, ended: 'exec' }, endedAgo: 2 }), [
+    'Process 1 became another program by exec 2 s ago — showing its last state',
   ]);
 });
 

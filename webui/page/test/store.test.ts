@@ -264,3 +264,39 @@ test('watcher rows: shares of busy time, the rest included, sorted either way wi
   assert.deepEqual(sortRows(rows, 'lag', false)[0]!.name, 'b');
   assert.equal(sortRows(rows, 'share', false)[0]!.name, 'b');
 });
+
+test('among hundreds, those that work and the one on screen have a history', () => {
+  const store = new Store();
+  const old = Array.from({ length: 200 }, (_, i) => process({ id: `${i}-1`, pid: i, state: 'exited', ended: 'exit', exit_status: 0, uptime_seconds: 1, loops: [] }));
+  const idle = Array.from({ length: 100 }, (_, i) => process({ id: `${i + 300}-1`, pid: i + 300, loops: [] }));
+  const turning = (second: number) => process({ id: '900-1', loops: [loop({ iterations: 1000 * second, idle_seconds: 0.9 * second, busy_seconds: 0.1 * second })] });
+  const lines = (id: string) => store.processes.get(id)!.fdSeries.time.length;
+  for (let second = 1; second <= 5; second++) store.ingest(snapshot(second, ...old, ...idle, turning(second)), second === 1);
+  assert.equal(store.processes.size, 301);
+  assert.equal(lines('900-1'), 5);
+  assert.equal([...store.processes.values()].filter((track) => track.fdSeries.time.length > 0).length, 64);
+  assert.ok(store.processes.get('900-1')!.loops.get('1')!.series.time.length > 0);
+
+  store.watched = '399-1';
+  const before = lines('399-1');
+  store.ingest(snapshot(6, ...old, ...idle, turning(6)), false);
+  store.ingest(snapshot(7, ...old, ...idle, turning(7)), false);
+  assert.ok(lines('399-1') >= before + 2);
+  assert.equal(lines('900-1'), 7);
+  assert.equal([...store.processes.values()].filter((track) => track.fdSeries.time.length > 0).length, 64);
+});
+
+test('how busy a process is: its busiest loop, now', () => {
+  const store = new Store();
+  const at = (second: number, busy: number, iterations: number) =>
+    process({ loops: [loop({ id: 1 }), loop({ id: 2, iterations, busy_seconds: busy, idle_seconds: 1000 + second - busy, utilization: 0.5 })] });
+  store.ingest(snapshot(0, at(0, 500, 50)), true);
+  assert.deepEqual(store.processes.get('12-1')!.load, { utilization: 0.5, sure: false });
+  for (let second = 1; second <= 4; second++) store.ingest(snapshot(second, at(second, 500 + second / 4, 50 + second)), false);
+  const few = store.processes.get('12-1')!.load!;
+  assert.ok(Math.abs(few.utilization - 0.25) < 1e-6 && !few.sure, JSON.stringify(few));
+  store.ingest(snapshot(5, at(5, 501.25, 200)), false);
+  assert.equal(store.processes.get('12-1')!.load!.sure, true);
+  store.ingest(snapshot(6, process({ loops: [] })), false);
+  assert.equal(store.processes.get('12-1')!.load, null);
+});

@@ -10,7 +10,7 @@ export function Banners({ app }: { app: App }) {
           <span>{banner.text}</span>
           {banner.key === 'ended' && heir && (
             <button type="button" onClick={() => app.selectProcess(heir.id)}>
-              show the running one, pid {heir.pid}
+              {heir.pid === app.process?.latest.pid ? `show what it became, ${heir.command}` : `show the running one, pid ${heir.pid}`}
             </button>
           )}
         </div>

@@ -1,10 +1,13 @@
 import type { App } from '../app';
 import * as format from '../format';
 import { windows } from '../selection';
+import { endMark } from '../tree';
+import { ProcessPicker } from './ProcessPicker';
 
 export function Header({ app }: { app: App }) {
   const current = app.process?.latest ?? null;
-  const processes = [...app.store.processes.values()].map((track) => track.latest);
+  const tracks = [...app.store.processes.values()];
+  const ended = tracks.filter((track) => !track.running).length;
   const { kind, text } = app.connectionText;
   return (
     <header>
@@ -17,18 +20,8 @@ export function Header({ app }: { app: App }) {
           loopscope
         </h1>
         <div class="process">
-          {processes.length > 1 ? (
-            <select
-              aria-label="Process"
-              value={current?.id ?? ''}
-              onChange={(event) => app.selectProcess((event.currentTarget as HTMLSelectElement).value)}
-            >
-              {processes.map((p) => (
-                <option key={p.id} value={p.id}>
-                  {`${p.command} · ${p.pid}${p.state === 'running' ? '' : ` (${p.state})`}`}
-                </option>
-              ))}
-            </select>
+          {tracks.length > 1 ? (
+            <ProcessPicker app={app} current={current} />
           ) : (
             current && (
               <span class="command" title={(current.argv ?? []).join(' ')}>
@@ -38,9 +31,9 @@ export function Header({ app }: { app: App }) {
           )}
           {current && (
             <span class="quiet facts">
-              {processes.length > 1 && `pid ${current.pid} · `}
-              {current.state === 'running' ? `up ${format.span(current.uptime_seconds)}` : current.state}
+              {endMark(current, null) ?? `up ${format.span(current.uptime_seconds)}`}
               {current.resident_bytes !== null && ` · ${format.bytes(current.resident_bytes)}`}
+              {tracks.length > 1 && ` · one of ${format.exact(tracks.length)} processes${ended > 0 ? `, ${format.exact(ended)} ended` : ''}`}
             </span>
           )}
         </div>

@@ -2,9 +2,9 @@ import type { ComponentChildren } from 'preact';
 import * as format from '../format';
 import type { HelpKey } from '../help';
 import { isStalled } from '../stalled';
-import type { LoopTrack, ProcessTrack } from '../store';
+import { registers, waitCall } from '../loops';
+import { nowSeconds, type LoopTrack, type ProcessTrack } from '../store';
 import { windowLabel } from './windowLabel';
-import { nowSeconds } from './LoopTabs';
 import { Term } from './Term';
 
 export function LiveState({ process, loop, window }: { process: ProcessTrack; loop: LoopTrack; window: number }) {
@@ -32,9 +32,7 @@ export function LiveState({ process, loop, window }: { process: ProcessTrack; lo
       </Figure>
       <Figure title="registered fds" about="registered" testid="registered-fds" value={format.count(latest.registered_fds)} side="">
         <div class="under">
-          {latest.backend}
-          {latest.epoll_fd !== null && `, epoll fd ${latest.epoll_fd}`}
-          {latest.thread_id !== null && `, thread ${latest.thread_id}`}
+          {!registers(latest.backend) ? `${latest.backend} is told them at each call` : latest.registered_fds === null && 'not known'}
         </div>
       </Figure>
       <PollResults process={process} loop={loop} window={window} />
@@ -97,7 +95,7 @@ function State({ process, loop }: { process: ProcessTrack; loop: LoopTrack }) {
         ) : latest.phase === 'dispatching' ? (
           stalled ? 'outside any named callback' : 'running callbacks'
         ) : latest.phase === 'polling' ? (
-          'waiting in epoll_wait'
+          `waiting in ${waitCall(latest.backend) ?? 'the kernel'}`
         ) : (
           'the thread is not in the loop'
         )}

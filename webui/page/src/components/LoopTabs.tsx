@@ -1,16 +1,15 @@
 import { useRef } from 'preact/hooks';
 import * as format from '../format';
-import type { LoopTrack, ProcessTrack } from '../store';
+import { loopFacts, loopLabel } from '../loops';
+import { nowSeconds, type LoopTrack, type ProcessTrack } from '../store';
 import { isStalled } from '../stalled';
-
-/** What the bars show: long enough to be calm, short enough to be now. */
-export const nowSeconds = 2;
 
 export function LoopTabs(props: { process: ProcessTrack; selected: LoopTrack | null; onSelect: (id: string) => void }) {
   const { process, selected, onSelect } = props;
   const list = useRef<HTMLDivElement>(null);
   const base = process.base(nowSeconds);
   const loops = [...process.loops.values()];
+  const all = loops.map((loop) => loop.latest);
   const move = (event: KeyboardEvent) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!step || !selected) return;
@@ -36,8 +35,9 @@ export function LoopTabs(props: { process: ProcessTrack; selected: LoopTrack | n
             tabIndex={loop === selected ? 0 : -1}
             onClick={() => onSelect(String(id))}
             data-loop={name}
+            title={loopFacts(loop.latest)}
           >
-            <span class="tab-name">{name || `loop ${id}`}</span>
+            <span class="tab-name">{loopLabel(loop.latest, all)}</span>
             <span class="tab-value">{stalled ? 'stalled' : state === 'ended' ? 'ended' : format.percent(utilization)}</span>
             <span class="meter" aria-hidden="true">
               <span style={{ width: `${(utilization ?? 0) * 100}%` }} />
@@ -45,6 +45,19 @@ export function LoopTabs(props: { process: ProcessTrack; selected: LoopTrack | n
           </button>
         );
       })}
+    </div>
+  );
+}
+
+/** Which loop the page below is about: its name, the backend it waits with, the thread that runs it. */
+export function LoopHead({ process, loop }: { process: ProcessTrack; loop: LoopTrack }) {
+  const all = [...process.loops.values()].map((track) => track.latest);
+  return (
+    <div class="section-head loop-head">
+      <h2>{loopLabel(loop.latest, all)}</h2>
+      <span class="quiet" data-testid="loop-facts" data-backend={loop.latest.backend}>
+        {loopFacts(loop.latest)}
+      </span>
     </div>
   );
 }

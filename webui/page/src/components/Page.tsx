@@ -9,7 +9,7 @@ import { Footer } from './Footer';
 import { Header } from './Header';
 import { Latencies } from './Latencies';
 import { LiveState } from './LiveState';
-import { LoopTabs } from './LoopTabs';
+import { LoopHead, LoopTabs } from './LoopTabs';
 import { HelpTexts } from './Term';
 import { SlowTurns } from './SlowTurns';
 import { TokenForm } from './TokenForm';
@@ -32,6 +32,7 @@ export function Page({ app }: { app: App; version: number }) {
         {process && process.loops.size > 1 && <LoopTabs process={process} selected={loop} onSelect={(id) => app.select({ loop: id })} />}
         {process && loop && (
           <div id="loop" role={process.loops.size > 1 ? 'tabpanel' : undefined} aria-label={`Loop ${loop.latest.name}`}>
+            <LoopHead process={process} loop={loop} />
             <LiveState process={process} loop={loop} window={selection.window} />
             <TurnStrip loop={loop} held={pause?.turns.get(String(loop.latest.id)) ?? null} />
             <SlowTurns loop={loop} now={app.now} running={process.running} />
@@ -50,7 +51,7 @@ export function Page({ app }: { app: App; version: number }) {
           </div>
         )}
         {process && !loop && <Findings process={process} now={app.now} />}
-        {process && <Descriptors process={process} pausedAt={pause?.time ?? null} window={selection.window} />}
+        {process && <Descriptors key={process.latest.id} process={process} pausedAt={pause?.time ?? null} window={selection.window} />}
       </main>
       <Footer app={app} />
       <HelpTexts />
@@ -63,8 +64,8 @@ function emptyText(app: App): string | null {
   if (!app.process) return 'No process is being recorded. This page shows one as soon as it appears.';
   if (app.process.loops.size === 0) {
     return app.process.running
-      ? 'This process has no event loop yet: it has not called epoll_wait. This page shows the loop as soon as it does.'
-      : 'This process never ran an event loop: it did not call epoll_wait.';
+      ? 'This process has waited on nothing so far: it has no loop on epoll, poll or select. This page shows one as soon as there is one.'
+      : 'This process waited on nothing: it had no loop on epoll, poll or select.';
   }
   return null;
 }

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { loopFacts, loopLabel, registers, waitCall } from '../src/loops';
+import { frameText, hasLedger, kindRows, sortSites } from '../src/sites';
+import { descriptors, loop, site } from './fixtures';
+
+const frame = { function: null, file: null, line: null, module: null, offset: null, inlined: false };
+const text = (changes: Partial<Parameters<typeof frameText>[0]>) => {
+  const { what, where } = frameText({ ...frame, ...changes });
+  return `${what}|${where}`;
+};
+
+test('a frame says as much as is known of it', () => {
+  assert.equal(text({ function: 'uv_fs_open', file: '/src/unix/fs.c', line: 12, module: '/lib/libuv.so.1' }), 'uv_fs_open|fs.c:12');
+  assert.equal(text({ function: 'uv_fs_open', file: '/src/unix/fs.c' }), 'uv_fs_open|fs.c');
+  assert.equal(text({ function: 'uv_fs_open', module: '/lib/libuv.so.1', offset: 16 }), 'uv_fs_open|libuv.so.1');
+  assert.equal(text({ module: '/usr/bin/node', offset: 255 }), 'node+0xff|');
+  assert.equal(text({ offset: 4096 }), '0x1000|generated code');
+  assert.equal(text({}), 'unknown|');
+});
+
+test('sites: the most open first, in an order that stands still', () => {
+  const sites = [site({ id: 1, live: 0, opened: 9 }), site({ id: 2, live: 5 }), site({ id: 4, live: 1, opened: 3 }), site({ id: 3, live: 1, opened: 3 })];
+  assert.deepEqual(sortSites(sites).map((s) => s.id), [2, 3, 4, 1]);
+  assert.deepEqual(sites.map((s) => s.id), [1, 2, 4, 3]);
+});
+
+test('every kind that was ever open has a row', () => {
+  const fds = descriptors({
+    by_kind: { tcp: 2, pipe: 4 },
+    opened_by_kind: { tcp: 100, file: 7 },
+    closed_by_kind: { tcp: 98, file: 7 },
+  });
+  assert.deepEqual(kindRows(fds), [
+    { kind: 'pipe', open: 4, opened: 0, closed: 0 },
+    { kind: 'tcp', open: 2, opened: 100, closed: 98 },
+    { kind: 'file', open: 0, opened: 7, closed: 7 },
+  ]);
+  const library = descriptors({ by_kind: { tcp: 2 }, opened: null, opened_by_kind: null, closed_by_kind: null });
+  assert.deepEqual(kindRows(library), [{ kind: 'tcp', open: 2, opened: null, closed: null }]);
+  assert.deepEqual(kindRows(descriptors({ by_kind: null, opened_by_kind: null, closed_by_kind: null })), []);
+});
+
+test('a ledger is one that counted, be it nothing', () => {
+  assert.equal(hasLedger(descriptors({ opened: 0 })), true);
+  assert.equal(hasLedger(descriptors({ opened: null })), false);
+});
+
+test('loops of one name are told apart', () => {
+  const main = loop({ id: 0, name: 'main', thread_id: 1, epoll_fd: 4 });
+  const a = loop({ id: 1, name: 'node', thread_id: 2, epoll_fd: 5 });
+  const b = loop({ id: 2, name: 'node', thread_id: 3, epoll_fd: 6 });
+  const c = loop({ id: 3, name: 'node', thread_id: 2, epoll_fd: 7 });
+  assert.equal(loopLabel(main, [main, a, b]), 'main');
+  assert.equal(loopLabel(a, [main, a, b]), 'node · thread 2');
+  assert.equal(loopLabel(a, [main, a, b, c]), 'node · epoll 5');
+  assert.equal(loopLabel(loop({ id: 8, name: '' }), []), 'loop 8');
+});
+
+test('a loop says what it waits in', () => {
+  assert.equal(waitCall('epoll'), 'epoll_wait');
+  assert.deepEqual(['poll', 'ppoll', 'select', 'pselect'].map(waitCall), ['poll', 'ppoll', 'select', 'pselect']);
+  assert.equal(waitCall('linuxaio'), null);
+  assert.deepEqual(['epoll', 'pselect'].map(registers), [true, false]);
+  assert.equal(loopFacts(loop({ backend: 'epoll', epoll_fd: 9, thread_id: 70 })), 'epoll on descriptor 9 · thread 70');
+  assert.equal(loopFacts(loop({ backend: 'select', epoll_fd: null, thread_id: null })), 'select');
+});
