@@ -40,9 +40,6 @@ extern "C" [[gnu::visibility("hidden")]] int loopscope_own_ev_run(struct ev_loop
 namespace loopscope::detail {
 namespace {
 
-using recording::WaitOutcome;
-using recording::WaitResult;
-
 /// The definition after ours, in libc's case always there. dlsym(3) is not async-signal-safe, so
 /// the library's constructor looks everything up early.
 template <typename Function>
@@ -116,22 +113,6 @@ const Next& real() noexcept {
   return g_next;
 }
 
-/// `most`: how many events the call may return, 0 if it has no bound.
-WaitOutcome outcome(int returned, std::int64_t timeout_ns, int most) noexcept {
-  WaitOutcome seen;
-  seen.timeout_ns = timeout_ns;
-  seen.ready = returned > 0 ? returned : 0;
-  seen.saturated = returned > 0 && returned == most;
-  if (returned > 0) [[likely]] {
-    seen.result = WaitResult::kEvents;
-  } else if (returned == 0) {
-    seen.result = WaitResult::kTimeout;
-  } else {
-    seen.result = errno == EINTR ? WaitResult::kInterrupted : WaitResult::kError;
-  }
-  return seen;
-}
-
 /// For a loop that is measured by hooks, if one is in its wait on this thread.
 void note(int returned, std::int64_t timeout_ns, int epoll_fd, int most) noexcept {
   WaitNote& wait = t_wait;
@@ -139,7 +120,7 @@ void note(int returned, std::int64_t timeout_ns, int epoll_fd, int most) noexcep
     return;
   wait.seen = true;
   wait.epoll_fd = epoll_fd;
-  wait.outcome = outcome(returned, timeout_ns, most);
+  wait.outcome = recording::wait_outcome(returned, timeout_ns, most);
 }
 
 std::int64_t milliseconds(int timeout) noexcept {
@@ -169,7 +150,8 @@ LOOPSCOPE_INTERPOSED int epoll_wait(int epfd, struct epoll_event* events, int ma
       loopscope::recording::LoopRecorder& recorder = instrument->recorder();
       recorder.poll_begin();
       const int returned = real().epoll_wait(epfd, events, maxevents, timeout);
-      recorder.poll_end(outcome(returned, milliseconds(timeout), maxevents));
+      recorder.poll_end(
+          loopscope::recording::wait_outcome(returned, milliseconds(timeout), maxevents));
       return returned;
     }
   }

@@ -107,21 +107,6 @@ void release(Thread& thread, Loop& loop) noexcept {
   __atomic_store_n(&loop.state, Loop::kFree, __ATOMIC_RELEASE);
 }
 
-WaitOutcome outcome(int returned, std::int64_t timeout_ns, int most) noexcept {
-  WaitOutcome seen;
-  seen.timeout_ns = timeout_ns;
-  seen.ready = returned > 0 ? returned : 0;
-  seen.saturated = returned > 0 && returned == most;
-  if (returned > 0) [[likely]] {
-    seen.result = WaitResult::kEvents;
-  } else if (returned == 0) {
-    seen.result = WaitResult::kTimeout;
-  } else {
-    seen.result = errno == EINTR ? WaitResult::kInterrupted : WaitResult::kError;
-  }
-  return seen;
-}
-
 /// The descriptor that was being served was so until now.
 void attribute(CurrentTurn& turn, std::uint64_t until_ns) noexcept {
   if (turn.slot != nullptr && until_ns > turn.mark_ns) {
@@ -169,7 +154,7 @@ Loop* site_loop(Thread& thread, const void* caller) noexcept {
 void note_wait(Thread& thread, const void* caller, const char* backend, std::uint64_t began_ns,
                int returned, std::int64_t timeout_ns) noexcept {
   const int saved = errno;
-  const WaitOutcome seen = outcome(returned, timeout_ns, 0);
+  const WaitOutcome seen = recording::wait_outcome(returned, timeout_ns, 0);
   WaitSite* site = nullptr;
   for (WaitSite& known : thread.sites) {
     if (known.caller == caller) site = &known;
@@ -233,7 +218,7 @@ void begin_wait(Thread& thread, Loop& loop, std::int64_t timeout_ns) noexcept {
 void end_wait(Thread& thread, Loop& loop, int returned, std::int64_t timeout_ns,
               int most) noexcept {
   LoopRecorder& recorder = loop.recorder();
-  const WaitOutcome result = outcome(returned, timeout_ns, most);
+  const WaitOutcome result = recording::wait_outcome(returned, timeout_ns, most);
   thread.measuring = true;
   recorder.poll_end(result);
   const std::uint64_t now = recorder.turn_started_ns();

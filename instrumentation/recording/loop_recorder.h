@@ -12,6 +12,8 @@
 // counted. errno is kept.
 #pragma once
 
+#include <errno.h>
+
 #include <cstdint>
 
 #include "instrumentation/recording/clock.h"
@@ -27,6 +29,23 @@ struct WaitOutcome {
   bool saturated = false;  // returned as many as it was allowed to
   std::int64_t timeout_ns = kTimeoutUnknown;
 };
+
+/// Of a wait call that returned `returned` and left errno; `most`: how many events it may return, 0
+/// if it has no bound.
+inline WaitOutcome wait_outcome(int returned, std::int64_t timeout_ns, int most) noexcept {
+  WaitOutcome seen;
+  seen.timeout_ns = timeout_ns;
+  seen.ready = returned > 0 ? returned : 0;
+  seen.saturated = returned > 0 && returned == most;
+  if (returned > 0) [[likely]] {
+    seen.result = WaitResult::kEvents;
+  } else if (returned == 0) {
+    seen.result = WaitResult::kTimeout;
+  } else {
+    seen.result = errno == EINTR ? WaitResult::kInterrupted : WaitResult::kError;
+  }
+  return seen;
+}
 
 /// A named watcher of one loop: index + 1 in its table, 0 if the table was full (then nothing is
 /// recorded). Valid until the loop ends, also across fork.
