@@ -32,6 +32,8 @@ class GroupWitness {
   /// (no process could be forked): ask exists().
   bool saw(int signal);
   bool exists() const { return pid_ > 0; }
+  /// -1 if there is none.
+  pid_t pid() const { return pid_; }
 
   /// To be left open by who closes everything else.
   int descriptor() const { return socket_; }

@@ -127,6 +127,17 @@ std::optional<End> look_after(pid_t pid) {
   }
 }
 
+/// Orphans that became our children, as the first process of a container has them: the program
+/// would have waited for them in our place.
+void bury_orphans(pid_t program, pid_t witness) {
+  for (;;) {
+    siginfo_t info{};
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+    if (info.si_pid == program || info.si_pid == witness) return;
+    waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+  }
+}
+
 void pass_on(pid_t pid, int signal, siginfo_t info, GroupWitness& witness) {
   const bool from_a_process = info.si_code <= 0;
   // Our own: SIGPIPE, when who reads our messages is gone.
@@ -223,6 +234,7 @@ End Launch::wait(std::chrono::milliseconds interval, const std::function<void()>
       tick();
     } else if (signal == SIGCHLD) {
       ended_ = look_after(pid_);
+      bury_orphans(pid_, witness_->pid());
     } else {
       pass_on(pid_, signal, info, *witness_);
     }

@@ -29,9 +29,11 @@ void born(Thread& thread, int fd, const StackStart& site, const Born& facts) noe
   birth.target = facts.target;
   birth.target_size = facts.target_size;
   birth.pair_fd = facts.pair_fd;
+  // An epoll descriptor of this number that was closed out of sight has loops no more.
+  const FdSlot* before = g_ledger.slot(fd);
+  const bool was_epoll = before != nullptr && LedgerWriter::kind(*before) == DescriptorKind::kEpoll;
   g_ledger.opened(fd, birth);
-  // One of this number that was closed out of sight has loops no more.
-  if (facts.kind == DescriptorKind::kEpoll) close_epoll(fd);
+  if (was_epoll || facts.kind == DescriptorKind::kEpoll) close_epoll(fd);
 }
 
 void accepted(Thread& thread, int fd, int listener, int flags, const StackStart& site,
@@ -52,7 +54,10 @@ void accepted(Thread& thread, int fd, int listener, int flags, const StackStart&
 bool closing(Thread& thread, int fd) noexcept {
   FdSlot* slot = g_ledger.slot(fd);
   if (slot == nullptr) return false;
-  if (LedgerWriter::kind(*slot) == DescriptorKind::kEpoll) close_epoll(fd);
+  if (LedgerWriter::kind(*slot) == DescriptorKind::kEpoll) {
+    close_epoll(fd);
+    leave_closed(thread);
+  }
   // What follows in this turn is not its any more.
   if (thread.turn.slot == slot) stop_serving(thread);
   return g_ledger.closed(fd);

@@ -20,8 +20,10 @@ void note_message(Thread& thread, const struct msghdr* message, int flags,
 /// connect(2) returned; errno as it left it.
 void note_connect(int fd, const struct sockaddr* address, socklen_t size, int returned) noexcept;
 
-/// epoll_ctl is about to register, or has changed, what is waited for.
-void registering(Thread& thread, int epfd, int fd, std::uint64_t data) noexcept;
+/// epoll_ctl is about to register, or has changed, what is waited for. What was registered before,
+/// for the case that it fails.
+std::uint64_t registering(Thread& thread, int epfd, int fd, std::uint64_t data) noexcept;
+void not_registered(int fd, std::uint64_t before) noexcept;
 void registered(int epfd, int operation, int fd, std::uint32_t mask) noexcept;
 
 /// What a call that makes, duplicates or closes descriptors does besides returning one; also for

@@ -19,6 +19,7 @@ void note_close_range(unsigned first, unsigned last, int flags, std::uint64_t be
     g_ledger.flag_range(first, last, kFdCloseOnExec);
   } else {
     close_epolls(first, last);
+    leave_closed(t_thread);
     g_ledger.closed_range(first, last, before_ns);
   }
 }

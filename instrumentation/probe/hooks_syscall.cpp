@@ -268,13 +268,19 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
     case SYS_epoll_ctl: {
       if (!recording_for(thread)) return call();
       std::uint32_t mask = 0;
+      std::uint64_t before = 0;
       const auto* event = as<const epoll_event*>(a3);
-      if (as<int>(a1) != EPOLL_CTL_DEL && plausible(event)) {
+      const bool registers = as<int>(a1) != EPOLL_CTL_DEL && plausible(event);
+      if (registers) {
         mask = event->events;
-        registering(thread, fd, as<int>(a2), event->data.u64);
+        before = registering(thread, fd, as<int>(a2), event->data.u64);
       }
       const long returned = call();
-      if (returned == 0) registered(fd, as<int>(a1), as<int>(a2), mask);
+      if (returned == 0) {
+        registered(fd, as<int>(a1), as<int>(a2), mask);
+      } else if (registers) {
+        not_registered(as<int>(a2), before);
+      }
       return returned;
     }
     case SYS_epoll_wait:

@@ -10,11 +10,17 @@ using namespace loopscope::probe;  // NOLINT(google-build-using-namespace): the 
 
 namespace loopscope::probe {
 
-void registering(Thread& thread, int epfd, int fd, std::uint64_t data) noexcept {
+std::uint64_t registering(Thread& thread, int epfd, int fd, std::uint64_t data) noexcept {
   FdSlot* slot = g_ledger.slot_for_writing(fd);
-  if (slot == nullptr) return;
+  if (slot == nullptr) return 0;
+  const std::uint64_t before = slot->registered_data.load();
   slot->registered_data.store(data);
   note_registration(thread, epfd, fd, data);
+  return before;
+}
+
+void not_registered(int fd, std::uint64_t before) noexcept {
+  if (FdSlot* slot = g_ledger.slot(fd)) slot->registered_data.store(before);
 }
 
 void registered(int epfd, int operation, int fd, std::uint32_t mask) noexcept {
@@ -23,6 +29,7 @@ void registered(int epfd, int operation, int fd, std::uint32_t mask) noexcept {
   if (operation != EPOLL_CTL_DEL) {
     slot->registered_events.store(mask);
     slot->registered_epoll_fd.store(epfd + 1);
+    g_ledger.registered(fd);
   } else if (slot->registered_epoll_fd.load() == epfd + 1) {
     slot->registered_epoll_fd.store(0);
     slot->registered_events.store(0);
@@ -55,12 +62,18 @@ LOOPSCOPE_HOOK(int, epoll_ctl, (int epfd, int operation, int fd, struct epoll_ev
   if (!recording_for(thread)) return real().epoll_ctl(epfd, operation, fd, event);
   // Known before the kernel has it: another thread may be told of an event at once.
   std::uint32_t mask = 0;
-  if (operation != EPOLL_CTL_DEL && plausible(event)) {
+  std::uint64_t before = 0;
+  const bool registers = operation != EPOLL_CTL_DEL && plausible(event);
+  if (registers) {
     mask = event->events;
-    registering(thread, epfd, fd, event->data.u64);
+    before = registering(thread, epfd, fd, event->data.u64);
   }
   const int returned = g_real.epoll_ctl(epfd, operation, fd, event);
-  if (returned == 0) registered(epfd, operation, fd, mask);
+  if (returned == 0) {
+    registered(epfd, operation, fd, mask);
+  } else if (registers) {
+    not_registered(fd, before);
+  }
   return returned;
 }
 

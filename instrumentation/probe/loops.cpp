@@ -28,7 +28,23 @@ constexpr std::uint32_t kPollRing = 1024;
 
 Loop* g_loops = nullptr;  // all that were ever made; only pushed to
 
-/// A free one, or a new one. Memory of its own: no allocator of the program's.
+/// Memory of its own: no allocator of the program's. Null if there is none.
+Loop* add_loop(Loop::State state) noexcept {
+  void* memory =
+      mmap(nullptr, sizeof(Loop), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  auto* loop = static_cast<Loop*>(memory);
+  loop->epoll_fd = -1;
+  loop->state = state;
+  Loop* first = __atomic_load_n(&g_loops, __ATOMIC_RELAXED);
+  do {
+    loop->next = first;
+  } while (!__atomic_compare_exchange_n(&g_loops, &first, loop, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED));
+  return loop;
+}
+
+/// A free one, or a new one.
 Loop* claim() noexcept {
   for (Loop* loop = __atomic_load_n(&g_loops, __ATOMIC_ACQUIRE); loop != nullptr;
        loop = loop->next) {
@@ -39,18 +55,7 @@ Loop* claim() noexcept {
       return loop;
     }
   }
-  if (g_probe.sealed) return nullptr;
-  void* memory =
-      mmap(nullptr, sizeof(Loop), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  auto* loop = static_cast<Loop*>(memory);
-  loop->state = Loop::kInUse;
-  Loop* first = __atomic_load_n(&g_loops, __ATOMIC_RELAXED);
-  do {
-    loop->next = first;
-  } while (!__atomic_compare_exchange_n(&g_loops, &first, loop, true, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED));
-  return loop;
+  return g_probe.sealed ? nullptr : add_loop(Loop::kInUse);
 }
 
 Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
@@ -64,8 +69,9 @@ Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
     errno = saved;
     return nullptr;
   }
-  loop->epoll_fd = epoll_fd;
+  expect_end(thread);
   loop->epoll_generation = generation;
+  loop->closed_ns = 0;
   loop->deadline_ns = 0;
   loop->waits_outside = false;
 
@@ -83,7 +89,8 @@ Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
   if (epoll_fd < 0) settings.ring_turns = kPollRing;
   auto* recorder = ::new (static_cast<void*>(loop->storage)) LoopRecorder(settings);
   recorder->set_epoll_fd(epoll_fd);
-  recorder->enter();
+  recorder->enter(thread.tid);
+  __atomic_store_n(&loop->epoll_fd, epoll_fd, __ATOMIC_RELEASE);
   loop->next_of_thread = thread.loops;
   thread.loops = loop;
   errno = saved;
@@ -103,7 +110,10 @@ void release(Thread& thread, Loop& loop) noexcept {
       break;
     }
   }
+  // With the descriptor the loop was over; what its thread did since is no turn of it.
+  if (loop.closed_ns != 0) loop.recorder().leave_at(loop.closed_ns);
   loop.recorder().~LoopRecorder();
+  loop.epoll_fd = -1;
   __atomic_store_n(&loop.state, Loop::kFree, __ATOMIC_RELEASE);
 }
 
@@ -299,12 +309,28 @@ void close_epoll(int epoll_fd) noexcept {
   for (Loop* loop = __atomic_load_n(&g_loops, __ATOMIC_ACQUIRE); loop != nullptr;
        loop = loop->next) {
     std::uint32_t used = Loop::kInUse;
-    if (loop->epoll_fd == epoll_fd &&
-        __atomic_compare_exchange_n(&loop->state, &used, Loop::kClosed, false, __ATOMIC_RELEASE,
+    if (loop->epoll_fd != epoll_fd || __atomic_load_n(&loop->state, __ATOMIC_RELAXED) != used) {
+      continue;
+    }
+    loop->closed_ns = recording::monotonic_ns();  // before its thread can learn of it
+    if (__atomic_compare_exchange_n(&loop->state, &used, Loop::kClosed, false, __ATOMIC_RELEASE,
                                     __ATOMIC_RELAXED)) {
       loop->recorder().mark_ended();
     }
   }
+  g_ledger.unregister_all(epoll_fd);
+}
+
+void leave_closed(Thread& thread) noexcept {
+  CurrentTurn& turn = thread.turn;
+  if (turn.loop == nullptr || turn.loop->state == Loop::kInUse) return;
+  if (turn.started_ns != 0) attribute(turn, now(thread));
+  turn = CurrentTurn{};
+}
+
+void reserve_loops() noexcept {
+  constexpr int kLoops = 4;
+  for (int i = 0; i < kLoops; ++i) add_loop(Loop::kFree);
 }
 
 void end_thread_loops(Thread& thread) noexcept {
@@ -314,7 +340,10 @@ void end_thread_loops(Thread& thread) noexcept {
 
 void forget_loops(Thread& thread) noexcept {
   // Without ending them: they are the parent's. One that the child goes on with is made anew.
-  for (Loop* loop = g_loops; loop != nullptr; loop = loop->next) loop->state = Loop::kFree;
+  for (Loop* loop = g_loops; loop != nullptr; loop = loop->next) {
+    loop->epoll_fd = -1;
+    loop->state = Loop::kFree;
+  }
   thread.loops = nullptr;
   thread.last_loop = nullptr;
   thread.turn = CurrentTurn{};

@@ -27,6 +27,7 @@ struct Loop {
   std::uint32_t epoll_generation;
   Loop* next_of_thread;
   Loop* next;                    // of all
+  std::uint64_t closed_ns;       // when its descriptor was, CLOCK_MONOTONIC
   std::uint64_t deadline_ns;     // the loop promised itself to look at its timers then; 0: none
   bool waits_outside;            // a poll on the epoll descriptor has begun the wait
   std::int64_t outside_timeout;  // of that poll
@@ -58,7 +59,9 @@ void note_wait(Thread& thread, const void* caller, const char* backend, std::uin
 
 inline bool has_epoll_loop(const Thread& thread) noexcept {
   for (const Loop* loop = thread.loops; loop != nullptr; loop = loop->next_of_thread) {
-    if (loop->epoll_fd >= 0) return true;
+    if (loop->epoll_fd >= 0 && __atomic_load_n(&loop->state, __ATOMIC_RELAXED) == Loop::kInUse) {
+      return true;
+    }
   }
   return false;
 }
@@ -82,6 +85,10 @@ void close_epoll(int epoll_fd) noexcept;
 void withdraw_epoll(int epoll_fd) noexcept;
 /// Closes as close_epoll() does for every one in [first, last].
 void close_epolls(unsigned first, unsigned last) noexcept;
+/// After close_epoll(): a turn of this thread whose loop that ended is over.
+void leave_closed(Thread& thread) noexcept;
+/// Makes some that are free, for a process that is about to be sealed.
+void reserve_loops() noexcept;
 /// This thread ends.
 void end_thread_loops(Thread& thread) noexcept;
 /// In a forked child: they were the parent's.

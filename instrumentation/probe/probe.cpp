@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,17 +100,21 @@ void inherit_all() noexcept {
   }
 }
 
-void thread_ends(void* thread) { end_thread_loops(*static_cast<Thread*>(thread)); }
+void thread_ends(void* thread) {
+  // In a forked child that recorded nothing they are the parent's.
+  if (g_probe.process->settled()) end_thread_loops(*static_cast<Thread*>(thread));
+}
 
+/// `status` is what exit(3) was given; of that, eight bits are left.
 void exits(int status, void*) {
-  if (g_probe.process != nullptr && t_thread.off == 0) g_probe.process->ended(status, true);
+  if (g_probe.process != nullptr && t_thread.off == 0) g_probe.process->ended(status & 0xFF, true);
 }
 
 void start_thread(Thread& thread) noexcept {
   const int saved = errno;
   thread.tid = g_probe.sealed ? 0 : static_cast<std::int32_t>(syscall(SYS_gettid));
   ::new (static_cast<void*>(thread.clock)) recording::Clock(g_probe.process->clock());
-  if (g_has_key) pthread_setspecific(g_thread_key, &thread);
+  expect_end(thread);
   thread.state = Thread::kReady;
   errno = saved;
 }
@@ -155,13 +160,28 @@ bool start() noexcept {
   return true;
 }
 
-/// A forked child gets its recording.
+/// A forked child gets its recording. The child may have started threads before it records
+/// anything, and all of them come here: one does it, the others wait. Who waits is told by its
+/// process, as a child may be forked while another thread of its parent settles.
 bool settle(Thread& thread) noexcept {
-  forget_loops(thread);
-  g_ledger.forget();
-  g_probe.process->settle_fork();
-  take_recording();
-  thread.state = Thread::kNew;
+  static std::int32_t settling = 0;
+  const std::int32_t self = getpid();
+  for (;;) {
+    std::int32_t holder = __atomic_load_n(&settling, __ATOMIC_RELAXED);
+    if (holder != self && __atomic_compare_exchange_n(&settling, &holder, self, false,
+                                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+      break;
+    }
+    sched_yield();
+  }
+  if (!g_probe.process->settled()) {
+    forget_loops(thread);
+    g_ledger.forget();
+    g_probe.process->settle_fork();
+    take_recording();
+    thread.state = Thread::kNew;
+  }
+  __atomic_store_n(&settling, 0, __ATOMIC_RELEASE);
   return true;
 }
 
@@ -216,6 +236,10 @@ bool come_alive(Thread& thread) noexcept {
   return alive;
 }
 
+void expect_end(Thread& thread) noexcept {
+  if (g_has_key) pthread_setspecific(g_thread_key, &thread);
+}
+
 bool meet_thread(Thread& thread) noexcept {
   if (thread.off != 0 || thread.state == Thread::kReady) return false;
   return __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2 && g_probe.process->settled() &&
@@ -255,6 +279,7 @@ void seal(Thread& thread) noexcept {
   if (g_probe.sealed || !recording_for(thread)) return;
   const Quiet quiet(thread);
   g_ledger.reserve_ahead();
+  reserve_loops();
   g_probe.process->seal();
   g_probe.sealed = true;
   // The unwinder asks the kernel what can be read, a new site for the name of its program.

@@ -97,6 +97,12 @@ bool come_alive(Thread& thread) noexcept;
 /// recording.
 bool meet_thread(Thread& thread) noexcept;
 
+/// Whether this is still the process that had that generation: a signal handler may fork in the
+/// middle of a wait, and the child returns from it with the parent's loop in its hands.
+inline bool still(std::uint32_t generation) noexcept {
+  return __atomic_load_n(g_probe.sentinel, __ATOMIC_ACQUIRE) == generation;
+}
+
 /// For waits and births: a forked child gets its recording with the first.
 inline bool recording_for(Thread& thread) noexcept { return live(thread) || come_alive(thread); }
 /// For deaths and use.
@@ -104,6 +110,10 @@ inline bool noting_for(Thread& thread) noexcept { return live(thread) || meet_th
 
 /// CLOCK_MONOTONIC ns. Only for a live thread.
 std::uint64_t now(Thread& thread) noexcept;
+
+/// The loops of this thread will be ended when it ends, even one that is made by the destructor of
+/// another thread-specific value.
+void expect_end(Thread& thread) noexcept;
 
 /// While it lives, hooks of this thread pass through.
 class Quiet {

@@ -51,9 +51,39 @@ std::uint64_t place(std::uint64_t data, int epoll_fd, std::uint64_t capacity) no
   return (hash >> 20) & (capacity - 1);
 }
 
+/// Where (epoll descriptor, data) is in the table; null if it is not.
+[[gnu::always_inline]] inline const Entry* look_up(int epoll_fd, std::uint64_t data) noexcept {
+  if (__atomic_load_n(&g_any, __ATOMIC_ACQUIRE) == 0) return nullptr;
+  const Table& table = *__atomic_load_n(&g_table, __ATOMIC_ACQUIRE);
+  std::uint64_t at = place(data, epoll_fd, table.capacity);
+  for (std::uint64_t looked = 0; looked < table.capacity; ++looked) {
+    const Entry& entry = table.entries[at];
+    const std::uint64_t where = __atomic_load_n(&entry.where, __ATOMIC_ACQUIRE);
+    if (where == 0) break;
+    if (where != kBeingWritten && __atomic_load_n(&entry.data, __ATOMIC_ACQUIRE) == data &&
+        epoll_of(where) == (epoll_fd & 0xFFFFF)) {
+      return &entry;
+    }
+    at = (at + 1) & (table.capacity - 1);
+  }
+  return nullptr;
+}
+
 std::uint32_t generation(int fd) noexcept {
   const FdSlot* slot = g_ledger.slot(fd);
   return slot != nullptr ? slot->generation.load() & 0xFFFFF : 0;
+}
+
+/// Whether events may still come with it: its descriptor is the same, and has not been given other
+/// data in that epoll set since (EPOLL_CTL_MOD).
+bool is_alive(const Entry& entry) noexcept {
+  if (entry.where <= kBeingWritten) return false;
+  const FdSlot* slot = g_ledger.slot(fd_of(entry.where));
+  if (slot == nullptr || (slot->generation.load() & 0xFFFFF) != generation_of(entry.where)) {
+    return false;
+  }
+  return slot->registered_data.load() == entry.data ||
+         slot->registered_epoll_fd.load() != epoll_of(entry.where) + 1;
 }
 
 /// With the lock held. True if a new place was taken.
@@ -94,8 +124,7 @@ bool make_room() noexcept {
   std::uint64_t alive = 0;
   if (table != nullptr) {
     for (std::uint64_t i = 0; i < table->capacity; ++i) {
-      const std::uint64_t where = table->entries[i].where;
-      alive += where > kBeingWritten && generation(fd_of(where)) == generation_of(where);
+      alive += is_alive(table->entries[i]);
     }
   }
   std::uint64_t capacity = table != nullptr ? table->capacity : kFirstCapacity;
@@ -114,10 +143,7 @@ bool make_room() noexcept {
   if (table != nullptr) {
     for (std::uint64_t i = 0; i < table->capacity; ++i) {
       const Entry& entry = table->entries[i];
-      if (entry.where > kBeingWritten &&
-          generation(fd_of(entry.where)) == generation_of(entry.where)) {
-        g_entries += put(*grown, entry.data, entry.where);
-      }
+      if (is_alive(entry)) g_entries += put(*grown, entry.data, entry.where);
     }
   }
   __atomic_store_n(&g_table, grown, __ATOMIC_RELEASE);
@@ -151,7 +177,12 @@ bool lock() noexcept {
 }  // namespace
 
 void note_registration(Thread& thread, int epoll_fd, int fd, std::uint64_t data) noexcept {
-  if (static_cast<std::uint32_t>(data) == static_cast<std::uint32_t>(fd)) return;
+  // Unless another descriptor had that data: an index of a table of the program's may well be equal
+  // to the number of one descriptor, but not of the next.
+  if (static_cast<std::uint32_t>(data) == static_cast<std::uint32_t>(fd) &&
+      look_up(epoll_fd, data) == nullptr) {
+    return;
+  }
   // A handler that interrupted us here must not wait for us: off the books then.
   const Quiet quiet(thread);
   if (!lock()) return g_probe.process->drop(recording::DropKind::kEvents);
@@ -165,19 +196,8 @@ void note_registration(Thread& thread, int epoll_fd, int fd, std::uint64_t data)
 }
 
 int find_registration(int epoll_fd, std::uint64_t data) noexcept {
-  if (__atomic_load_n(&g_any, __ATOMIC_ACQUIRE) != 0) {
-    const Table& table = *__atomic_load_n(&g_table, __ATOMIC_ACQUIRE);
-    std::uint64_t at = place(data, epoll_fd, table.capacity);
-    for (std::uint64_t looked = 0; looked < table.capacity; ++looked) {
-      const Entry& entry = table.entries[at];
-      const std::uint64_t where = __atomic_load_n(&entry.where, __ATOMIC_ACQUIRE);
-      if (where == 0) break;
-      if (where != kBeingWritten && __atomic_load_n(&entry.data, __ATOMIC_ACQUIRE) == data &&
-          epoll_of(where) == (epoll_fd & 0xFFFFF)) {
-        return fd_of(where);
-      }
-      at = (at + 1) & (table.capacity - 1);
-    }
+  if (const Entry* entry = look_up(epoll_fd, data)) {
+    return fd_of(__atomic_load_n(&entry->where, __ATOMIC_RELAXED));
   }
   // A pointer's low half is hardly ever the number of an open descriptor; data that never met the
   // table is a descriptor.

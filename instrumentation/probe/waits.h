@@ -24,13 +24,19 @@ inline std::int64_t ns_of_ms(int timeout) noexcept {
 inline bool plausible(const void* pointer) noexcept {
   return reinterpret_cast<std::intptr_t>(pointer) >= 4096;
 }
+/// Centuries, where a program says "for ever" with the largest number, are no time at all.
+inline std::int64_t ns_of(std::int64_t seconds, std::int64_t ns) noexcept {
+  std::int64_t sum = 0;
+  const bool too_long = __builtin_mul_overflow(seconds, std::int64_t{1'000'000'000}, &sum) ||
+                        __builtin_add_overflow(sum, ns, &sum);
+  return too_long ? recording::kTimeoutInfinite : sum;
+}
 inline std::int64_t ns_of_timespec(const struct timespec* timeout) noexcept {
-  return plausible(timeout) ? std::int64_t{timeout->tv_sec} * 1'000'000'000 + timeout->tv_nsec
+  return plausible(timeout) ? ns_of(timeout->tv_sec, timeout->tv_nsec)
                             : recording::kTimeoutInfinite;
 }
 inline std::int64_t ns_of_timeval(const struct timeval* timeout) noexcept {
-  return plausible(timeout) ? std::int64_t{timeout->tv_sec} * 1'000'000'000 +
-                                  std::int64_t{timeout->tv_usec} * 1'000
+  return plausible(timeout) ? ns_of(timeout->tv_sec, std::int64_t{timeout->tv_usec} * 1'000)
                             : recording::kTimeoutInfinite;
 }
 /// The epoll descriptor that a poll waits for, alone or beside one other descriptor (Ruby adds the
@@ -60,6 +66,9 @@ template <typename Call>
     begin_wait(thread, *loop, timeout_ns);
   }
   const int returned = call();
+  // A signal handler has forked, and this is the child: the loop is the parent's.
+  if (loop->recorder().forked()) [[unlikely]]
+    return returned;
   end_wait(thread, *loop, returned, timeout_ns, most);
   if (returned > 0) served(thread, *loop, events, returned);
   return returned;
@@ -72,6 +81,7 @@ template <typename Call>
                                                const void* caller, int epoll_fd, bool any,
                                                std::int64_t timeout_ns, Call call) {
   if (!any || !recording_for(thread) || thread.measuring) return call();
+  const std::uint32_t generation = g_probe.generation;
   if (epoll_fd >= 0) {
     if (Loop* loop = epoll_loop(thread, epoll_fd)) {
       // The poll before was ended by the other descriptor, which is there to interrupt it.
@@ -79,6 +89,7 @@ template <typename Call>
       begin_wait(thread, *loop, timeout_ns);
       loop->waits_outside = false;
       const int returned = call();
+      if (!still(generation)) return returned;
       if (returned > 0) {
         loop->waits_outside = true;
         loop->outside_timeout = timeout_ns;
@@ -93,12 +104,12 @@ template <typename Call>
   if (Loop* loop = site_loop(thread, caller)) {
     begin_wait(thread, *loop, timeout_ns);
     const int returned = call();
-    end_wait(thread, *loop, returned, timeout_ns, 0);
+    if (still(generation)) end_wait(thread, *loop, returned, timeout_ns, 0);
     return returned;
   }
   const std::uint64_t began = now(thread);
   const int returned = call();
-  note_wait(thread, caller, backend, began, returned, timeout_ns);
+  if (still(generation)) note_wait(thread, caller, backend, began, returned, timeout_ns);
   return returned;
 }
 

@@ -40,6 +40,15 @@ void store_bytes(Text<Size>& to, const void* bytes, std::size_t size) noexcept {
   }
 }
 
+/// Any number of threads.
+template <typename T>
+void raise_to(Cell<T>& cell, T value) noexcept {
+  T there = cell.load();
+  while (value > there && !__atomic_compare_exchange_n(&cell.raw, &there, value, true,
+                                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+}
+
 std::uint64_t mix(std::uint64_t hash, std::uint64_t value) noexcept {
   hash = (hash ^ value) * 0x9E3779B97F4A7C15ull;
   return hash ^ (hash >> 29);
@@ -98,6 +107,7 @@ void LedgerWriter::forget() noexcept {
   next_site_ = 0;
   next_module_ = 0;
   module_reserved_ = 0;
+  registered_end_.store(0);
   memset(site_pages_, 0, sizeof site_pages_);
   memset(index_, 0, sizeof index_);
 }
@@ -183,8 +193,10 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
     Site& site = sites_[birth.site - 1];
     bump(site.opened);
     site.last_ns.store(birth.now_ns);
-    const std::uint64_t live = site.opened.load() - site.closed.load();
-    if (live > site.peak.load()) site.peak.store(live);
+    // Other threads may close more between the two loads than there were.
+    const std::uint64_t opened = site.opened.load();
+    const std::uint64_t closed = site.closed.load();
+    if (opened > closed) raise_to(site.peak, opened - closed);
   }
   std::int64_t open;
   if (__libc_single_threaded) {
@@ -193,7 +205,7 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   } else {
     open = __atomic_add_fetch(&header_->fd_open.raw, 1, __ATOMIC_RELAXED);
   }
-  if (open > header_->fd_peak.load()) header_->fd_peak.store(open);
+  raise_to(header_->fd_peak, open);
 }
 
 void LedgerWriter::one_closed(FdSlot& slot) noexcept {
@@ -252,6 +264,19 @@ void LedgerWriter::flag_range(std::uint32_t first, std::uint32_t last,
       number |= kFdsPerChunk - 1;
     } else if (is_open(*there)) {
       there->facts.store(there->facts.load() | flags);
+    }
+  }
+}
+
+void LedgerWriter::unregister_all(int epoll_fd) noexcept {
+  const std::uint32_t end = registered_end_.load();
+  for (std::uint32_t number = 0; number < end; ++number) {
+    FdSlot* there = slot(static_cast<int>(number));
+    if (there == nullptr) {
+      number |= kFdsPerChunk - 1;
+    } else if (there->registered_epoll_fd.load() == epoll_fd + 1) {
+      there->registered_epoll_fd.store(0);
+      there->registered_events.store(0);
     }
   }
 }

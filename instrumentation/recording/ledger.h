@@ -77,6 +77,15 @@ class LedgerWriter {
   void closed_range(std::uint32_t first, std::uint32_t last, std::uint64_t before_ns) noexcept;
   void flag_range(std::uint32_t first, std::uint32_t last, std::uint32_t flags) noexcept;
 
+  /// `fd` was put into an epoll set (its slot says which).
+  void registered(int fd) noexcept {
+    const auto number = static_cast<std::uint32_t>(fd);
+    if (number >= registered_end_.load()) registered_end_.store(number + 1);
+  }
+  /// The epoll descriptor of that number is gone, and with it what was registered in its set. Cost:
+  /// some ns for each number up to the highest that was ever registered.
+  void unregister_all(int epoll_fd) noexcept;
+
   void set_flags(int fd, std::uint32_t set, std::uint32_t clear) noexcept;
   void set_kind(int fd, DescriptorKind kind) noexcept;
   void set_target(int fd, const char* text, std::size_t size) noexcept;
@@ -142,7 +151,8 @@ class LedgerWriter {
   FdDetail* details_ = nullptr;
   Site* sites_ = nullptr;
   Module* modules_ = nullptr;
-  std::uint32_t slots_ = 0;  // 0: nothing is recorded
+  std::uint32_t slots_ = 0;                // 0: nothing is recorded
+  Cell<std::uint32_t> registered_end_{0};  // no number from here on was ever in an epoll set
   std::uint32_t next_site_ = 0;
   std::uint32_t next_module_ = 0;
   std::uint64_t site_pages_[kMaxSites / kSitesPerPage / 64] = {};  // reserved ones

@@ -143,6 +143,8 @@ bool copy_loop(const Bytes& bytes, std::uint64_t block, std::uint32_t version, L
   LoopHot later;
   if (!read_hot(bytes, block, version, later)) return false;
   skew_turns = later.turns.load() - copy.hot.turns.load() + 2;
+  // Folded while the histograms were copied: what was added from the ring may be in them as well.
+  if (later.folded.load() != copy.hot.folded.load()) skew_turns += kFoldTurns;
   // A writer that is still at it may have counted the turn in progress meanwhile: rather leave it
   // out than count it twice.
   if (later.sequence.load() != copy.hot.sequence.load()) close_turn(copy.hot);

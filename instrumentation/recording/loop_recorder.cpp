@@ -291,21 +291,30 @@ void LoopRecorder::pause(bool paused) noexcept {
 void LoopRecorder::enter() noexcept {
   settle_fork();
   if (block_ == nullptr) return;
-  if (thread_id_ == 0) {
-    thread_id_ = static_cast<std::int32_t>(syscall(SYS_gettid));
-    block_->thread_id.store(thread_id_);
-  }
+  enter(thread_id_ != 0 ? thread_id_ : static_cast<std::int32_t>(syscall(SYS_gettid)));
+}
+
+void LoopRecorder::enter(std::int32_t thread_id) noexcept {
+  settle_fork();
+  if (block_ == nullptr) return;
+  thread_id_ = thread_id;
+  block_->thread_id.store(thread_id);
   mark_ = clock_.now();
   block_->hot.outside_ns.add(mark_ - block_->hot.phase_since_ns.load());
 }
 
 void LoopRecorder::leave() noexcept {
   settle_fork();
+  leave_at(block_ != nullptr ? clock_.now() : 0);
+}
+
+void LoopRecorder::leave_at(std::uint64_t now) noexcept {
+  settle_fork();
   thread_id_ = 0;  // the next run may be on another thread
   if (block_ == nullptr) return;
-  const std::uint64_t now = clock_.now();
   open_section();
-  if (turn_start_ != 0) finish_turn(now);
+  // Another clock than ours may be a little behind.
+  if (turn_start_ != 0) finish_turn(now > turn_start_ ? now : turn_start_);
   block_->hot.phase.store(Phase::kOutside);
   block_->hot.phase_since_ns.store(now);
   close_section();

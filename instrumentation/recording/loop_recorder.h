@@ -78,6 +78,10 @@ class LoopRecorder {
   /// turn.
   void enter() noexcept;
   void leave() noexcept;
+  /// For a caller that knows the thread, 0 if it must not ask the kernel; and one that learns later
+  /// that the loop was left at `now`.
+  void enter(std::int32_t thread_id) noexcept;
+  void leave_at(std::uint64_t now) noexcept;
 
   /// For a host whose ev_run cannot be seen: callbacks are about to run, and have run. Whether the
   /// loop goes on after them or was left is not known then. If the next callbacks or the next wait

@@ -139,7 +139,7 @@ test('a python server that forks', { timeout: 60_000 }, async (t) => {
   const observed = await run(t, recordings(t), '/usr/bin/python3', join(here, 'observed-forks.py'));
   const tab = await Tab.open(t, browser, observed.url);
   await observed.waitFor(/(forked)/);
-  const ends = ['exited 0', 'exited 3', 'exec → cat', 'killed'];
+  const ends = ['exited 0', 'exited 3', 'exec → cat', 'killed, signal 9'];
   const rows = await eventually('all children have ended', async () => {
     const now = await tab.tree();
     return ends.every((end) => now.some((one) => one.ended === end)) && now;
@@ -152,7 +152,7 @@ test('a python server that forks', { timeout: 60_000 }, async (t) => {
   assert.deepEqual([rows[1].depth, rows[1].ended, rows[1].text.split(' ')[0]], [1, '', 'cat']);
   assert.deepEqual([rows[2].depth, rows[2].ended, rows[2].pid], [2, 'exec → cat', rows[1].pid]);
   assert.deepEqual(rows.slice(3).map((one) => one.depth), [1, 1, 1]);
-  assert.deepEqual(rows.slice(3).map((one) => one.ended).sort(), ['exited 0', 'exited 3', 'killed']);
+  assert.deepEqual(rows.slice(3).map((one) => one.ended).sort(), ['exited 0', 'exited 3', 'killed, signal 9']);
 
   // The server itself waits in select.
   await tab.page.goto(observed.url); // nobody has chosen

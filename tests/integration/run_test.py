@@ -354,6 +354,16 @@ class TransparencyTest(Case):
         self.twins(sys.executable, "-c", "import os\ntry: print(os.waitpid(-1, 0))\nexcept ChildProcessError: print('none')")
 
 
+class FirstProcessTest(Case):
+    """The first process of a container gets the orphans of all others."""
+
+    def test_orphans_are_buried(self):
+        unshare = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-p", "-f", "--mount-proc"]
+        leave = "for i in 1 2 3; do sh -c 'sleep 0.1 & exit 0'; done; sleep 0.5; grep -l '^State:.Z' /proc/[0-9]*/status; exit 5"
+        done = self.bare(*unshare, *self.command("sh", "-c", leave))
+        self.assertEqual((done.stdout, done.returncode), (b"", 5), done.stderr)
+
+
 class SignalTest(Case):
     def listener(self, **more):
         process = self.start(sys.executable, "-c", LISTENER, options=("--no-http", "--summary", "none"), **more)

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 
 VICTIMS = os.environ["VICTIMS"]
 PROBE = os.environ["LOOPSCOPE_PROBE_FILE"]
@@ -254,6 +255,101 @@ class Families(Case):
                 said = self.victim("families", "exec", str(how)).out.decode()
                 if how == 1:
                     self.assertEqual(said, "shows|" + "".join(f"{i}|" for i in range(1, 41)) + " MARK=none, an environment\n")
+
+
+class Loops(Case):
+    """What becomes of loops that end, fork, or share their numbers with others."""
+
+    def victims_report(self, case, *arguments, status=0):
+        self.victim("loops", case, *arguments, status=status)
+        return self.reports()
+
+    def test_what_follows_a_close_is_no_turn(self):
+        (process,) = self.victims_report("closed")
+        self.assertEqual([loop["iterations"] for loop in process["loops"]], [1, 1, 1])
+        self.assertLess(max(loop["busy_turn_seconds"]["max"] or 0 for loop in process["loops"]), 0.1)
+
+    def test_poll_after_epoll(self):
+        (process,) = self.victims_report("then_poll")
+        self.assertEqual({loop["backend"]: loop["iterations"] for loop in process["loops"]}, {"epoll": 1, "poll": 10})
+
+    def test_a_timeout_of_centuries_promises_nothing(self):
+        (process,) = self.victims_report("centuries")
+        (loop,) = process["loops"]
+        self.assertEqual((loop["iterations"], loop["timer_lag_seconds"]["count"]), (2, 0))
+
+    def test_the_ends_of_loops_are_seen(self):
+        for case in ("out_of_sight", "destructors"):
+            with self.subTest(case=case):
+                self.victims_report(case, status=-signal.SIGKILL)
+        for process in self.reports():
+            self.assertNotEqual(process["loops"], [])
+            self.assertEqual([loop["state"] for loop in process["loops"]], ["ended"] * len(process["loops"]))
+
+    def live(self, case):
+        """Of a process that has done its part and waits: its descriptors by number, and its loops."""
+        self.victim("loops", case, status=0)
+        environment = {"PATH": os.environ["PATH"], "LOOPSCOPE_DIR": self.recordings, "LD_PRELOAD": PROBE}
+        with subprocess.Popen([os.path.join(VICTIMS, "loops"), case, "stay"], env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE) as victim, \
+             subprocess.Popen([BIN, "serve", "--listen", "127.0.0.1:0", "--dir", self.recordings], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT) as server:
+            try:
+                for line in victim.stdout:
+                    if line == b"looked at\n":
+                        break
+                url = re.search(rb"http://[0-9.]+:[0-9]+", server.stdout.readline()).group().decode()
+                with urllib.request.urlopen(f"{url}/api/v1/snapshot?descriptors=1", timeout=DEADLINE) as answer:
+                    processes = json.load(answer)["processes"]
+            finally:
+                victim.kill()
+                server.kill()
+        (process,) = [process for process in processes if process["pid"] == victim.pid]
+        return {fd["fd"]: fd for fd in process["fds"]["list"]}, process["loops"]
+
+    def test_data_that_is_the_number_of_another_descriptor(self):
+        descriptors, _ = self.live("indices")
+        self.assertEqual((descriptors[30]["events"], descriptors[31]["events"]), (5, 0))
+
+    def test_a_set_that_was_closed_is_empty(self):
+        descriptors, loops = self.live("closed_set")
+        self.assertEqual([loop["registered_fds"] for loop in loops if loop["state"] != "ended"], [0])
+        self.assertIsNone(descriptors[30]["epoll_fd"])
+
+    def test_data_that_changes_all_the_time(self):
+        (process,) = self.victims_report("changing")
+        self.assertEqual((process["loops"][0]["ready_events"], process["dropped"]["events"]), (1, 0))
+
+    def test_threads_of_a_forked_child(self):
+        for _ in range(5):
+            shutil.rmtree(self.recordings)
+            os.mkdir(self.recordings, 0o700)
+            fds = self.victims_report("threads_of_a_child")[-1]["fds"]
+            self.assertEqual((fds["inherited"], fds["opened"], fds["closed"]), (3, 8, 0))
+
+    def test_a_child_that_records_nothing_and_ends_its_thread(self):
+        (process,) = self.victims_report("forking_thread")
+        self.assertEqual([loop["iterations"] for loop in process["loops"]], [1])
+
+    def test_a_child_that_returns_from_its_parents_wait(self):
+        (process,) = self.victims_report("forking_handler", status=-signal.SIGKILL)
+        (loop,) = process["loops"]
+        self.assertEqual((loop["iterations"], loop["polls"]["interrupted"]), (1, 1))
+
+    def test_a_crowd(self):
+        (process,) = self.victims_report("crowd")
+        (site,) = process["fds"]["sites"]
+        self.assertEqual((site["opened"], site["closed"]), (600000, 600000))
+        self.assertLess(site["peak"], 100)
+
+    def test_sealed(self):
+        (process,) = self.victims_report("sealed")
+        self.assertEqual([loop["iterations"] for loop in process["loops"]], [1] * 4)
+        self.assertEqual(process["dropped"]["loops"], 0)
+
+    def test_status(self):
+        (process,) = self.victims_report("status", "-1", status=255)
+        self.assertEqual(process["exit_status"], 255)
 
 
 class Confined(Case):

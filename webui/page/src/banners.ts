@@ -16,7 +16,7 @@ export interface BannerInput {
   silent: number | null;
   /** Seconds until the next attempt, when one is scheduled. */
   retryIn: number | null;
-  process: Pick<Process, 'pid' | 'state' | 'ended' | 'exit_status'> | null;
+  process: Pick<Process, 'pid' | 'state' | 'ended' | 'exit_status' | 'signal'> | null;
   /** How long ago the process ended, null unknown. */
   endedAgo: number | null;
   restart: { from: number; to: number; ago: number; sameCommand: boolean } | null;

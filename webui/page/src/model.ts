@@ -150,6 +150,8 @@ export interface Process {
   ended: null | 'exit' | 'exec' | 'killed';
   uptime_seconds: number | null;
   exit_status: number | null;
+  /** That killed it; null also if nobody who is recorded was told. */
+  signal?: number | null;
   cpu_seconds: number | null;
   resident_bytes: number | null;
   recording: { path: string | null; version: number | null; clock: string | null; error: string | null } | null;

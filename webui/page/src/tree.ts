@@ -1,7 +1,7 @@
 // The processes as a tree: who started whom, which programs one process has been, how each ended. Pure.
 import type { Process } from './model';
 
-export type Known = Pick<Process, 'id' | 'pid' | 'parent_pid' | 'command' | 'argv' | 'started_at' | 'state' | 'ended' | 'exit_status'>;
+export type Known = Pick<Process, 'id' | 'pid' | 'parent_pid' | 'command' | 'argv' | 'started_at' | 'state' | 'ended' | 'exit_status' | 'signal'>;
 
 export interface TreeRow<P> {
   process: P;
@@ -91,16 +91,16 @@ export function treeRows<P extends Known>(processes: readonly P[], wanted: (proc
 }
 
 /** How it ended, in a word or two; null: it runs. `became`: what it became by exec, if that is known. */
-export function endMark(process: Pick<Process, 'state' | 'ended' | 'exit_status'>, became: Pick<Process, 'command'> | null): string | null {
+export function endMark(process: Pick<Process, 'state' | 'ended' | 'exit_status' | 'signal'>, became: Pick<Process, 'command'> | null): string | null {
   if (process.state === 'running') return null;
   if (process.ended === 'exec') return `exec → ${became?.command ?? 'another program'}`;
-  if (process.state === 'killed') return 'killed';
+  if (process.state === 'killed') return process.signal ? `killed, signal ${process.signal}` : 'killed';
   return process.exit_status === null ? 'ended' : `exited ${process.exit_status}`;
 }
 
 /** The same as a part of a sentence: "process 12 ...". */
-export function endText(process: Pick<Process, 'state' | 'ended' | 'exit_status'>): string {
+export function endText(process: Pick<Process, 'state' | 'ended' | 'exit_status' | 'signal'>): string {
   if (process.ended === 'exec') return 'became another program by exec';
-  if (process.state === 'killed') return 'was killed';
+  if (process.state === 'killed') return process.signal ? `was killed by signal ${process.signal}` : 'was killed';
   return process.exit_status === null ? 'ended' : `exited with status ${process.exit_status}`;
 }
