@@ -168,6 +168,12 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
+// glibc's backtrace loads libgcc with its first call, which allocates: not in a signal handler.
+const int reference_is_ready = [] {
+  void* frames[2];
+  return backtrace(frames, 2);
+}();
+
 /// backtrace() from the caller of the function that this is used in; `frames` has room for 4 more.
 __attribute__((always_inline)) inline int take_reference(Word first, Word* frames, int most) {
   const int size = backtrace(reinterpret_cast<void**>(frames), most + 4);
