@@ -125,7 +125,7 @@ test('a node server behind a shell', { timeout: 60_000 }, async (t) => {
       [1, 'exec → sleep', 'sh'],
     ],
   );
-  assert.deepEqual([row(last, pid).depth, row(last, pid).ended], [1, 'killed']);
+  assert.deepEqual([row(last, pid).depth, row(last, pid).ended], [1, 'killed, signal 9']); // the shell was told
   await shootAll(tab, 'run-ended');
   await tab.tree();
   await tab.page.getByRole('treeitem', { name: /^sh/ }).click();
