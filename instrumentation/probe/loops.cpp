@@ -147,6 +147,14 @@ Loop* find_epoll_loop(Thread& thread, int epoll_fd) noexcept {
     }
     loop = next;
   }
+  // What was seen to be opened as something else is no epoll set: the wait fails, and is no loop.
+  const DescriptorKind kind = LedgerWriter::kind(*slot);
+  const auto origin =
+      static_cast<recording::FdOrigin>(slot->facts.load() >> recording::kFdOriginShift & 0xFF);
+  if (LedgerWriter::is_open(*slot) && origin == recording::FdOrigin::kOpened &&
+      kind != DescriptorKind::kEpoll && kind != DescriptorKind::kOther) {
+    return nullptr;
+  }
   // An inherited or unseen descriptor that somebody waits on so is an epoll one.
   if (LedgerWriter::kind(*slot) != DescriptorKind::kEpoll) {
     ledger.set_kind(epoll_fd, DescriptorKind::kEpoll);

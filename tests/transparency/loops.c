@@ -78,6 +78,14 @@ static int centuries(int argc, char** argv) {
   return 0;
 }
 
+/// Waits on a socket: EINVAL.
+static int no_epoll(int argc, char** argv) {
+  (void)argc, (void)argv;
+  const int other = MUST(socket(AF_INET, SOCK_STREAM, 0));
+  for (int i = 0; i < 2; ++i) say("%d", epoll_wait(other, events, 8, 0) == -1 && errno == EINVAL);
+  return 0;
+}
+
 /// Closed where nobody sees it, and its number is a socket's then.
 static int out_of_sight(int argc, char** argv) {
   (void)argc, (void)argv;
@@ -250,6 +258,7 @@ int main(int argc, char** argv) {
   static const struct victim_case cases[] = {{"closed", closed},
                                              {"then_poll", then_poll},
                                              {"centuries", centuries},
+                                             {"no_epoll", no_epoll},
                                              {"out_of_sight", out_of_sight},
                                              {"indices", indices},
                                              {"closed_set", closed_set},

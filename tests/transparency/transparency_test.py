@@ -278,6 +278,12 @@ class Loops(Case):
         (loop,) = process["loops"]
         self.assertEqual((loop["iterations"], loop["timer_lag_seconds"]["count"]), (2, 0))
 
+    def test_a_wait_on_a_socket_is_no_loop(self):
+        (process,) = self.victims_report("no_epoll")
+        self.assertEqual(process["loops"], [])
+        self.assertNotIn("epoll", process["fds"]["opened_by_kind"])
+        self.assertEqual(process["fds"]["by_kind"].get("tcp"), 1)
+
     def test_the_ends_of_loops_are_seen(self):
         for case in ("out_of_sight", "destructors"):
             with self.subTest(case=case):
