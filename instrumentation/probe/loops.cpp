@@ -117,6 +117,14 @@ void release(Thread& thread, Loop& loop) noexcept {
   __atomic_store_n(&loop.state, Loop::kFree, __ATOMIC_RELEASE);
 }
 
+/// Null: nothing has waited there, or it is forgotten.
+WaitSite* find_site(Thread& thread, const void* caller) noexcept {
+  for (WaitSite& site : thread.sites) {
+    if (site.caller == caller) return &site;
+  }
+  return nullptr;
+}
+
 /// The descriptor that was being served was so until now.
 void attribute(CurrentTurn& turn, std::uint64_t until_ns) noexcept {
   if (turn.slot != nullptr && until_ns > turn.mark_ns) {
@@ -156,27 +164,22 @@ Loop* find_epoll_loop(Thread& thread, int epoll_fd) noexcept {
     return nullptr;
   }
   // An inherited or unseen descriptor that somebody waits on so is an epoll one.
-  if (LedgerWriter::kind(*slot) != DescriptorKind::kEpoll) {
+  if (kind != DescriptorKind::kEpoll) {
     ledger.set_kind(epoll_fd, DescriptorKind::kEpoll);
   }
   return thread.last_loop = make_loop(thread, epoll_fd, generation, "epoll");
 }
 
 Loop* site_loop(Thread& thread, const void* caller) noexcept {
-  for (WaitSite& site : thread.sites) {
-    if (site.caller == caller) return site.loop;
-  }
-  return nullptr;
+  const WaitSite* site = find_site(thread, caller);
+  return site != nullptr ? site->loop : nullptr;
 }
 
 void note_wait(Thread& thread, const void* caller, const char* backend, std::uint64_t began_ns,
                int returned, std::int64_t timeout_ns) noexcept {
   const int saved = errno;
   const WaitOutcome seen = recording::wait_outcome(returned, timeout_ns, 0);
-  WaitSite* site = nullptr;
-  for (WaitSite& known : thread.sites) {
-    if (known.caller == caller) site = &known;
-  }
+  WaitSite* site = find_site(thread, caller);
   if (site == nullptr) {
     // A free one, else the one seen least that is no loop.
     for (WaitSite& other : thread.sites) {
