@@ -109,7 +109,9 @@ struct LoopSnapshot {
   std::vector<Turn> recent;       // oldest first
   std::uint64_t recent_lost = 0;  // turns between the cursor asked for and the first in `recent`
   std::uint32_t ring_turns = 0;
-  std::uint64_t skew_turns = 0;  // 0: all of the above is one exact cut
+  /// 0: all of the above is one exact cut. Else so many turns at most may be missing, ahead, or
+  /// counted twice in any one of the values.
+  std::uint64_t skew_turns = 0;
 
   std::vector<WatcherSnapshot> watchers;
 };

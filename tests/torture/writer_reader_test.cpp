@@ -72,12 +72,15 @@ void check(Reader& reader, std::uint32_t id, TurnCursors& cursors, std::uint64_t
     ASSERT_EQ(loop->poll_delay.count, timeouts(n));
     ASSERT_EQ(loop->busy.count, n - (loop->current_ready ? 1 : 0));
   } else {
-    // Not one cut, and it says by how much at most.
+    // Not one cut, and it says by how much at most: so many turns may be missing, ahead, or counted
+    // twice (a writer held up between a histogram's count and `folded`). Which ones is not said, so
+    // each may have had the most ready events.
     const std::uint64_t skew = loop->skew_turns + 1;
     const std::uint64_t least = n > skew ? n - skew : 0;
-    ASSERT_GE(loop->ready_events, ready_sum(least));
-    ASSERT_LE(loop->ready_events, ready_sum(n + skew))
-        << n << " skew " << skew << " pw " << loop->poll_wait.count;
+    const std::uint64_t most_ready = skew * (kReadyCycle - 1);
+    ASSERT_GE(loop->ready_events + most_ready, ready_sum(n));
+    ASSERT_LE(loop->ready_events, ready_sum(n) + most_ready)
+        << n << " skew " << skew << " poll_wait " << loop->poll_wait.count;
     ASSERT_GE(loop->timeouts, timeouts(least));
     ASSERT_LE(loop->timeouts, timeouts(n + skew))
         << n << " skew " << skew << " open " << (loop->current_ready ? 1 : 0) << " poll_wait "
