@@ -125,6 +125,8 @@ const char* drop_kind_name(std::size_t kind) noexcept {
       return "events";
     case DropKind::kWaits:
       return "waits";
+    case DropKind::kIncidents:
+      return "incidents";
     default:
       return nullptr;
   }

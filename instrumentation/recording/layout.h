@@ -3,13 +3,16 @@
 // The recording as it lies in memory and in the file. docs/recording-format.md tells it in words
 // and pictures.
 //
-//   offset 0            Header          identity, directory of the parts, drop counters
-//   loops_offset        LoopEntry[]     where each loop's block is
-//   fds_offset          FdSlot[]        one per descriptor number, sparse: reserved as numbers are
-//   used details_offset      FdDetail[]      likewise; the probe only sites_offset        Site[]
-//   where descriptors were opened; reserved from the front modules_offset      Module[]        the
-//   files that the code addresses of sites lie in; likewise heap_offset         blocks LoopBlock,
-//   WatcherBlock; handed out upwards, never returned
+//   offset 0              Header              identity, directory of the parts, drop counters
+//   loops_offset          LoopEntry[]         where each loop's block is
+//   fds_offset            FdSlot[]            by descriptor number; reserved as numbers are used
+//   details_offset        FdDetail[]          likewise; the probe only, and so is what follows
+//   sites_offset          Site[]              where they were opened; reserved from the front
+//   modules_offset        Module[]            files that the code of sites lies in; likewise
+//   incidents_offset      Incident[]          what went wrong with descriptor numbers; likewise
+//   script_frames_offset  ScriptFrameEntry[]  lines of scripts that sites name; likewise
+//   heap_offset           blocks              LoopBlock, WatcherBlock; handed out upwards, never
+//                                             returned
 //
 // Every struct has a fixed size and explicit padding; offsets are from the start of the file. All
 // integers are in the writer's byte order (a reader on another architecture sees a wrong magic and
@@ -61,7 +64,7 @@ enum class WatcherKind : std::uint32_t {
 /// everywhere.
 /// kEvents: ready events whose descriptor could not be told; kSites, kModules: opens that are
 /// recorded without their stack; kWaits: waits that were not measured (in a signal handler that
-/// interrupted the recorder itself).
+/// interrupted the recorder itself); kIncidents: of a place where no other was noted.
 enum class DropKind : std::uint32_t {
   kLoops = 0,
   kWatchers,
@@ -70,6 +73,7 @@ enum class DropKind : std::uint32_t {
   kModules,
   kEvents,
   kWaits,
+  kIncidents,
   kCount = 8
 };
 
@@ -95,6 +99,10 @@ inline constexpr std::uint32_t kMaxSites = 8192;
 inline constexpr std::uint32_t kMaxModules = 1024;
 inline constexpr std::uint32_t kSiteFrames = 16;
 inline constexpr std::uint32_t kReaped = 32;
+inline constexpr std::uint32_t kMaxIncidents = 256;
+/// Lines of scripts (Python, Ruby, node) that opened descriptors.
+inline constexpr std::uint32_t kMaxScriptFrames = 4096;
+inline constexpr std::uint32_t kSiteScriptFrames = 6;
 /// Room for counters by kind, more than there are kinds.
 inline constexpr std::size_t kKindSlots = 32;
 static_assert(kDescriptorKinds <= kKindSlots);
@@ -132,7 +140,9 @@ struct alignas(64) Header {
   /// count. 0 for the library.
   std::uint32_t has_ledger;
   Cell<std::uint32_t> lock;  // of the writing process: guards making loops
-  std::uint32_t reserved;
+  /// The ledger's open descriptors were compared with the kernel's as the process ended or called
+  /// exec(3), see EndCensus.
+  Cell<std::uint32_t> end_census;
 
   std::uint64_t loops_offset;
   std::uint64_t fds_offset;
@@ -140,6 +150,8 @@ struct alignas(64) Header {
   std::uint64_t details_offset;
   std::uint64_t sites_offset;
   std::uint64_t modules_offset;
+  std::uint64_t incidents_offset;
+  std::uint64_t script_frames_offset;
   std::uint64_t heap_offset;
   Cell<std::uint64_t> heap_used;  // bytes from heap_offset
   Cell<std::uint32_t> loop_count;
@@ -152,9 +164,11 @@ struct alignas(64) Header {
   Cell<std::uint64_t> fd_chunks[kFdChunks / 64];
 
   // --- the ledger's counters ---
-  Cell<std::uint32_t> site_count;    // in use, published with release
-  Cell<std::uint32_t> module_count;  // likewise
-  Cell<std::int64_t> fd_open;        // by the ledger: inherited + opened - closed
+  Cell<std::uint32_t> site_count;          // in use, published with release
+  Cell<std::uint32_t> module_count;        // likewise
+  Cell<std::uint32_t> incident_count;      // likewise
+  Cell<std::uint32_t> script_frame_count;  // likewise
+  Cell<std::int64_t> fd_open;              // by the ledger: inherited + opened - closed
   Cell<std::int64_t> fd_peak;
   Cell<std::uint64_t> fd_inherited;  // open when the recording began
   Cell<std::uint64_t> fd_met;        // not seen opened, but closed or used: born out of sight
@@ -170,6 +184,10 @@ struct alignas(64) Header {
   Cell<std::uint64_t> reaped_count;
   Cell<std::uint64_t> reaped[kReaped];
 };
+
+/// Header::end_census. kNone: it ended by a signal, by a system call of its own, or without being
+/// asked for: what it had open at its end is what the ledger says.
+enum class EndCensus : std::uint32_t { kNone = 0, kDone = 1 };
 
 struct alignas(16) LoopEntry {
   Cell<std::uint64_t> block_offset;  // 0: not yet; published with release
@@ -194,6 +212,8 @@ inline constexpr std::uint32_t kFdAccepted = 1u << 19;
 inline constexpr std::uint32_t kFdReadEnd = 1u << 20;      // of a pipe
 inline constexpr std::uint32_t kFdWriteEnd = 1u << 21;     // of a pipe
 inline constexpr std::uint32_t kFdLibraryLoop = 1u << 22;  // an epoll set the library records
+/// By the census at the process' end: the thread that opened it was gone.
+inline constexpr std::uint32_t kFdThreadEnded = 1u << 23;
 
 /// One descriptor number. The library notes where it is registered, the probe everything.
 ///
@@ -215,7 +235,7 @@ struct alignas(64) FdSlot {
   Cell<std::int32_t> turn_thread;       // thread of that turn
 };
 
-inline constexpr std::size_t kTargetBytes = 168;
+inline constexpr std::size_t kTargetBytes = 152;
 
 /// What is rarely written and rarely read of a descriptor. Belongs to the generation it carries.
 struct alignas(64) FdDetail {
@@ -223,13 +243,22 @@ struct alignas(64) FdDetail {
   Cell<std::int32_t> thread_id;  // that opened it
   Cell<std::uint64_t> opened_ns;
   Cell<std::int32_t> pair_fd;  // the other end of a pipe or socket pair, plus 1
-  Cell<std::uint32_t> reserved;
+  // Of the close that ended it; only where closes are asked for (the probe's option `closes`).
+  Cell<std::uint32_t> close_site;  // index plus 1; 0: unknown
+  Cell<std::uint64_t> closed_ns;
+  Cell<std::int32_t> close_thread_id;
+  /// By the census at the process' end: a TCP socket whose peer had closed (CLOSE_WAIT), and for
+  /// how long, ms, plus 1; 0: not so, or not asked.
+  Cell<std::uint32_t> peer_closed_ms;
   Text<kTargetBytes> target;  // path as given, or the name of a memfd; a path too long: its end
   Text<32> local;             // struct sockaddr_in or sockaddr_in6, as the kernel gave it
   Text<32> peer;              // likewise
 };
 
-/// One place that opens descriptors of one kind: a stack, as far as it is recorded.
+/// kOpen: opens descriptors of one kind. kCall: closes or uses them.
+enum class SiteRole : std::uint32_t { kOpen = 0, kCall = 1 };
+
+/// One place in the program: a stack, as far as it is recorded.
 struct alignas(64) Site {
   Cell<std::uint64_t> hash;
   Cell<std::uint32_t> kind;         // DescriptorKind
@@ -242,7 +271,51 @@ struct alignas(64) Site {
   Cell<std::uint64_t> reserved;
   Cell<std::uint64_t> frames[kSiteFrames];   // return addresses, innermost first
   Cell<std::uint16_t> modules[kSiteFrames];  // index of the module each lies in, plus 1
-  Cell<std::uint32_t> more[8];
+  Cell<std::uint32_t> role;                  // SiteRole
+  Cell<std::uint32_t> script_count;
+  /// Of an interpreter: the lines of the script, innermost first; index plus 1.
+  Cell<std::uint32_t> scripts[kSiteScriptFrames];
+};
+
+/// A line of a script that an interpreter was executing.
+struct alignas(64) ScriptFrameEntry {
+  Cell<std::uint64_t> hash;  // of what follows
+  Cell<std::uint32_t> line;
+  Cell<std::uint32_t> reserved;
+  Text<80> function;
+  Text<160> file;  // a path too long: its end
+};
+
+/// What went wrong with a descriptor number; never renumbered.
+enum class IncidentKind : std::uint32_t {
+  kDoubleClose = 1,       // close failed with EBADF: it was open once, and closed
+  kCloseNeverOpened = 2,  // likewise, but this process never had it open
+  kUseAfterClose = 3,     // another call failed with EBADF: it was open once, and closed
+  kUseNeverOpened = 4,
+  kEventAfterClose = 5,  // a wait returned an event for a number that had been closed: a duplicate
+                         // keeps the registration alive
+};
+
+/// All incidents of one kind between the same places.
+struct alignas(64) Incident {
+  Cell<std::uint64_t> hash;  // of kind and sites; published with release
+  Cell<std::uint32_t> kind;  // IncidentKind
+  Cell<std::uint32_t> descriptor_kind;
+  Cell<std::uint32_t> site;        // where it happened: index plus 1; 0: unknown
+  Cell<std::uint32_t> close_site;  // where the number was closed before
+  Cell<std::uint32_t> open_site;   // and where opened before that
+  Cell<std::int32_t> thread_id;    // of the first
+  Cell<std::uint64_t> count;
+  Cell<std::uint64_t> first_ns;
+  Cell<std::uint64_t> last_ns;
+  Cell<std::uint64_t> opened_ns;  // of the first's descriptor; 0: unknown
+  Cell<std::uint64_t> closed_ns;
+  Cell<std::int32_t> close_thread_id;
+  Cell<std::int32_t> fd;  // of the first
+  Cell<std::int32_t> last_fd;
+  /// How often the number was the neighbour of the one before: a loop over all numbers does that.
+  Cell<std::uint32_t> consecutive;
+  Text<24> call;  // "close", "recv"
 };
 
 /// A file that code was mapped from.
@@ -366,6 +439,24 @@ struct alignas(64) LoopHot {
   HistogramTotals timer_lag;
 };
 
+/// The longest turn and the latest timer, for what has left the ring. Written by the loop's thread
+/// outside `sequence` when one is beaten; `turn` and `lag_ns` last (release), 0: none yet.
+struct alignas(64) LoopWorst {
+  Cell<std::uint64_t> turn;
+  Cell<std::uint64_t> at_ns;  // CLOCK_MONOTONIC at the wait's return
+  Cell<std::uint64_t> busy_ns;
+  Cell<std::int32_t> ready;
+  Cell<std::uint32_t> watcher;  // the longest named callback, index + 1; 0: none
+  Cell<std::uint64_t> watcher_ns;
+  Cell<std::int32_t> served_fd;  // the descriptor that took most of it, plus 1; 0: unknown
+  Cell<std::uint32_t> served_generation;
+  Cell<std::uint64_t> served_ns;
+  Cell<std::uint32_t> served_site;  // that opened it, plus 1
+  Cell<std::uint32_t> lag_watcher;  // of the latest timer, index + 1; 0: unknown
+  Cell<std::uint64_t> lag_ns;
+  Cell<std::uint64_t> lag_at_ns;
+};
+
 struct alignas(64) LoopBlock {
   LoopHot hot;
 
@@ -388,6 +479,8 @@ struct alignas(64) LoopBlock {
   Cell<std::uint64_t> poll_delay_buckets[kTimeBuckets];
   Cell<std::uint64_t> timer_lag_buckets[kTimeBuckets];
   Cell<std::uint64_t> ready_buckets[kCountBuckets];
+
+  LoopWorst worst;
 };
 
 /// All watchers of one name and kind in a loop. `sequence` as in LoopHot.
@@ -415,6 +508,9 @@ static_assert(sizeof(Header) % 64 == 0 && sizeof(Header) <= 4096);
 static_assert(sizeof(FdDetail) == 256);
 static_assert(sizeof(Site) == 256);
 static_assert(sizeof(Module) == 320);
+static_assert(sizeof(ScriptFrameEntry) == 256);
+static_assert(sizeof(Incident) == 128);
+static_assert(sizeof(LoopWorst) == 128);
 static_assert(std::is_trivially_copyable_v<Header> && std::is_trivially_copyable_v<LoopBlock> &&
               std::is_trivially_copyable_v<WatcherBlock>);
 

@@ -76,19 +76,70 @@ FdRecord record_of(std::uint64_t number, const FdSlot& slot, std::int64_t to_rea
   record.io_calls = slot.io_calls.load();
   record.activity_ns = instant(slot.activity_ns.load(), to_realtime);
   record.busy_ns = slot.busy_ns.load();
+  record.thread_ended = (facts & kFdThreadEnded) != 0;
   return record;
+}
+
+/// What lies in a table of at most `most` entries of which `used` are in use.
+template <typename Entry>
+bool copy_table(const Bytes& bytes, std::uint64_t offset, std::uint32_t used, std::uint32_t most,
+                std::vector<Entry>& entries) {
+  entries.resize(std::min(used, most));
+  return bytes.read(offset, entries.data(), entries.size() * sizeof(Entry));
 }
 
 bool copy_modules(const Bytes& bytes, const Header& parts, const Header& now,
                   std::vector<Module>& modules) {
-  modules.resize(std::min(now.module_count.load_acquire(), kMaxModules));
-  return bytes.read(parts.modules_offset, modules.data(), modules.size() * sizeof(Module));
+  return copy_table(bytes, parts.modules_offset, now.module_count.load_acquire(), kMaxModules,
+                    modules);
 }
 
-SiteRecord site_of(const Site& site, const std::vector<Module>& modules, std::int64_t to_realtime) {
+ScriptFrame script_frame_of(const ScriptFrameEntry& entry) {
+  return {text(entry.function.raw, sizeof entry.function.raw),
+          text(entry.file.raw, sizeof entry.file.raw), entry.line.load()};
+}
+
+/// The index of a site that an incident names, if there is one.
+std::optional<std::size_t> place(std::uint32_t site, std::size_t sites) {
+  if (site == 0 || site > sites) return {};
+  return site - 1;
+}
+
+std::optional<IncidentRecord> incident_of(const Incident& incident, std::size_t sites,
+                                          std::int64_t to_realtime) {
+  const std::uint32_t kind = incident.kind.load();
+  if (incident.hash.load() == 0 || kind < 1 ||
+      kind > static_cast<std::uint32_t>(IncidentKind::kEventAfterClose)) {
+    return {};  // being made, or of no kind that we know
+  }
+  IncidentRecord record;
+  record.kind = static_cast<IncidentKind>(kind);
+  record.descriptor_kind = valid_kind(incident.descriptor_kind.load());
+  record.call = text(incident.call.raw, sizeof incident.call.raw);
+  record.count = incident.count.load();
+  record.consecutive = incident.consecutive.load();
+  record.fd = incident.fd.load();
+  record.last_fd = incident.last_fd.load();
+  record.thread_id = incident.thread_id.load();
+  record.close_thread_id = incident.close_thread_id.load();
+  record.first_ns = instant(incident.first_ns.load(), to_realtime);
+  record.last_ns = instant(incident.last_ns.load(), to_realtime);
+  record.opened_ns = instant(incident.opened_ns.load(), to_realtime);
+  record.closed_ns = instant(incident.closed_ns.load(), to_realtime);
+  record.site = place(incident.site.load(), sites);
+  record.close_site = place(incident.close_site.load(), sites);
+  record.open_site = place(incident.open_site.load(), sites);
+  return record;
+}
+
+SiteRecord site_of(const Site& site, const std::vector<Module>& modules,
+                   const std::vector<ScriptFrameEntry>& scripts, std::int64_t to_realtime) {
   SiteRecord record;
   // Without a hash: being made, or made twice and this one is not used.
   if (site.hash.load() == 0) return record;
+  if (site.role.load() == static_cast<std::uint32_t>(SiteRole::kCall)) {
+    record.role = SiteRole::kCall;
+  }
   record.kind = valid_kind(site.kind.load());
   record.opened = site.opened.load();
   record.closed = site.closed.load();
@@ -106,6 +157,12 @@ SiteRecord site_of(const Site& site, const std::vector<Module>& modules, std::in
       frame.offset = frame.address - modules[module - 1].bias.load();
     }
     record.frames.push_back(frame);
+  }
+  const std::uint32_t lines = std::min(site.script_count.load(), kSiteScriptFrames);
+  for (std::uint32_t i = 0; i < lines; ++i) {
+    const std::size_t line = site.scripts[i].load();
+    if (line == 0 || line > scripts.size()) break;
+    record.scripts.push_back(script_frame_of(scripts[line - 1]));
   }
   return record;
 }
@@ -239,6 +296,9 @@ bool LedgerCopier::copy(const Bytes& bytes, const Header& parts, const Header& n
           births[i].thread_id = detail.thread_id.load();
           births[i].opened_ns = detail.opened_ns.load();
           record.pair_fd = std::max(detail.pair_fd.load(), 0) - 1;
+          if (const std::uint32_t age = detail.peer_closed_ms.load(); age != 0) {
+            record.peer_closed_ns = std::max<std::uint64_t>(age - 1, 1) * 1'000'000;
+          }
           if (details) {
             record.target = text(detail.target.raw, sizeof detail.target.raw);
             record.local = address_text(detail.local.raw, sizeof detail.local.raw);
@@ -257,15 +317,30 @@ bool LedgerCopier::copy(const Bytes& bytes, const Header& parts, const Header& n
 
   Header later;
   if (!bytes.read(0, &later, sizeof later)) return false;
+  std::vector<Incident> incidents;
+  std::vector<Site> sites;
   std::vector<Module> modules;
-  std::vector<Site> sites(std::min(later.site_count.load_acquire(), kMaxSites));
-  if (!bytes.read(parts.sites_offset, sites.data(), sites.size() * sizeof(Site))) return false;
-  // Modules after sites, for the same reason.
-  if (!bytes.read(0, &later, sizeof later) || !copy_modules(bytes, parts, later, modules)) {
+  std::vector<ScriptFrameEntry> scripts;
+  // Incidents before sites, and what sites name after them, for the same reason.
+  if (!copy_table(bytes, parts.incidents_offset, later.incident_count.load_acquire(), kMaxIncidents,
+                  incidents) ||
+      !bytes.read(0, &later, sizeof later) ||
+      !copy_table(bytes, parts.sites_offset, later.site_count.load_acquire(), kMaxSites, sites) ||
+      !bytes.read(0, &later, sizeof later) || !copy_modules(bytes, parts, later, modules) ||
+      !copy_table(bytes, parts.script_frames_offset, later.script_frame_count.load_acquire(),
+                  kMaxScriptFrames, scripts)) {
     return false;
   }
+  ledger.end_census = later.end_census.load() == static_cast<std::uint32_t>(EndCensus::kDone);
   ledger.sites.reserve(sites.size());
-  for (const Site& site : sites) ledger.sites.push_back(site_of(site, modules, to_realtime));
+  for (const Site& site : sites) {
+    ledger.sites.push_back(site_of(site, modules, scripts, to_realtime));
+  }
+  for (const Incident& incident : incidents) {
+    if (auto record = incident_of(incident, sites.size(), to_realtime)) {
+      ledger.incidents.push_back(*std::move(record));
+    }
+  }
   ledger.modules.reserve(modules.size());
   for (const Module& module : modules) ledger.modules.push_back(module_of(module));
   for (FdRecord& record : ledger.fds) {

@@ -51,6 +51,7 @@ struct HeaderEnd1 {
     header.fds_offset = fds_offset;
     header.fd_slots = fd_slots;
     header.details_offset = header.sites_offset = header.modules_offset = heap_offset;
+    header.incidents_offset = header.script_frames_offset = heap_offset;
     header.heap_offset = heap_offset;
     header.heap_used = heap_used;
     header.loop_count = loop_count;
@@ -156,10 +157,13 @@ Result<void> Reader::check_header() {
       !fits(header_.heap_offset, 0) ||
       (header_.has_ledger != 0 &&
        (header_.details_offset % 64 != 0 || header_.sites_offset % 64 != 0 ||
-        header_.modules_offset % 64 != 0 ||
+        header_.modules_offset % 64 != 0 || header_.incidents_offset % 64 != 0 ||
+        header_.script_frames_offset % 64 != 0 ||
         !fits(header_.details_offset, header_.fd_slots * sizeof(FdDetail)) ||
         !fits(header_.sites_offset, kMaxSites * sizeof(Site)) ||
-        !fits(header_.modules_offset, kMaxModules * sizeof(Module))))) {
+        !fits(header_.modules_offset, kMaxModules * sizeof(Module)) ||
+        !fits(header_.incidents_offset, kMaxIncidents * sizeof(Incident)) ||
+        !fits(header_.script_frames_offset, kMaxScriptFrames * sizeof(ScriptFrameEntry))))) {
     return Error{Error::Code::kFormat, name + " is damaged: its parts lie outside the file"};
   }
   return {};
@@ -402,6 +406,7 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
     loop.watchers.push_back(std::move(watcher));
   }
   if (loop.running_watcher > loop.watchers.size()) loop.running_watcher = 0;
+  if (header_.version >= 2 && !read_worst(block_at, loop, to_realtime)) return false;
 
   const std::uint32_t capacity = block->ring_turns.load();
   const std::uint64_t ring = block->ring_offset.load();
@@ -428,6 +433,37 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   LoopEntry again;
   if (!bytes_->read(entry_at, &again, sizeof again)) return false;
   if (again.generation.load() != generation) loop.generation = 0;
+  return true;
+}
+
+bool Reader::read_worst(std::uint64_t block_at, LoopSnapshot& loop,
+                        std::int64_t to_realtime) const {
+  LoopWorst worst;
+  // One that is beaten while it is copied may come with parts of the next; what it says then is a
+  // mixture of the two longest. Once the program has ended nothing is.
+  if (!bytes_->read(block_at + offsetof(LoopBlock, worst), &worst, sizeof worst)) return false;
+  const auto watcher = [&loop](std::uint32_t index) {
+    return index <= loop.watchers.size() ? index : 0;
+  };
+  if (worst.turn.load() != 0) {
+    WorstTurn& turn = loop.worst_turn.emplace();
+    turn.turn = worst.turn.load();
+    turn.at_ns = worst.at_ns.load() + static_cast<std::uint64_t>(to_realtime);
+    turn.busy_ns = worst.busy_ns.load();
+    turn.ready = worst.ready.load();
+    turn.watcher = watcher(worst.watcher.load());
+    turn.watcher_ns = worst.watcher_ns.load();
+    turn.served_fd = std::max(worst.served_fd.load(), 0) - 1;
+    turn.served_ns = worst.served_ns.load();
+    const std::uint32_t site = worst.served_site.load();
+    if (site != 0 && site <= kMaxSites) turn.served_site = site - 1;
+  }
+  if (worst.lag_ns.load() != 0) {
+    WorstLag& lag = loop.worst_lag.emplace();
+    lag.lag_ns = worst.lag_ns.load();
+    lag.at_ns = worst.lag_at_ns.load() + static_cast<std::uint64_t>(to_realtime);
+    lag.watcher = watcher(worst.lag_watcher.load());
+  }
   return true;
 }
 

@@ -76,6 +76,7 @@ class Reader {
   bool load_header(Header& header) const;
   Result<void> check_header();
   bool became_another_program() const;
+  bool read_worst(std::uint64_t block_at, LoopSnapshot& loop, std::int64_t to_realtime) const;
   bool read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& options,
                  std::int64_t to_realtime, bool alive) const;
 

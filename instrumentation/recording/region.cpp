@@ -127,7 +127,11 @@ void lay_out(Region& region, unsigned char* base, std::uint64_t fd_slots, std::u
   header.details_offset = header.fds_offset + round_up(fd_slots * sizeof(FdSlot), kPage);
   header.sites_offset = header.details_offset + round_up(fd_slots * sizeof(FdDetail), kPage);
   header.modules_offset = header.sites_offset + round_up(kMaxSites * sizeof(Site), kPage);
-  header.heap_offset = header.modules_offset + round_up(kMaxModules * sizeof(Module), kPage);
+  header.incidents_offset = header.modules_offset + round_up(kMaxModules * sizeof(Module), kPage);
+  header.script_frames_offset =
+      header.incidents_offset + round_up(kMaxIncidents * sizeof(Incident), kPage);
+  header.heap_offset =
+      header.script_frames_offset + round_up(kMaxScriptFrames * sizeof(ScriptFrameEntry), kPage);
   header.file_bytes = bytes;
 }
 

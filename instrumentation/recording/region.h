@@ -38,6 +38,12 @@ struct Region {
   Module* modules() const noexcept {
     return reinterpret_cast<Module*>(base + header()->modules_offset);
   }
+  Incident* incidents() const noexcept {
+    return reinterpret_cast<Incident*>(base + header()->incidents_offset);
+  }
+  ScriptFrameEntry* script_frames() const noexcept {
+    return reinterpret_cast<ScriptFrameEntry*>(base + header()->script_frames_offset);
+  }
   template <typename T>
   T* at(std::uint64_t offset) const noexcept {
     return reinterpret_cast<T*>(base + offset);

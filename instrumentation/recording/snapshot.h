@@ -64,6 +64,25 @@ struct WatcherSnapshot {
   std::optional<Histogram> lag;
 };
 
+/// The longest turn of a loop so far. The descriptor is the one that took most of its time.
+struct WorstTurn {
+  std::uint64_t turn = 0;
+  std::uint64_t at_ns = 0;  // CLOCK_REALTIME at the wait's return
+  std::uint64_t busy_ns = 0;
+  std::int32_t ready = kReadyUnknown;
+  std::uint32_t watcher = 0;  // index into LoopSnapshot::watchers + 1; 0: none
+  std::uint64_t watcher_ns = 0;
+  std::int32_t served_fd = -1;
+  std::uint64_t served_ns = 0;
+  std::optional<std::size_t> served_site;  // index into Ledger::sites
+};
+
+struct WorstLag {
+  std::uint64_t lag_ns = 0;
+  std::uint64_t at_ns = 0;    // CLOCK_REALTIME
+  std::uint32_t watcher = 0;  // likewise
+};
+
 struct LoopSnapshot {
   std::uint32_t id =
       0;  // stable while the process lives, unless the slot was given to a later loop
@@ -114,6 +133,9 @@ struct LoopSnapshot {
   std::uint64_t skew_turns = 0;
 
   std::vector<WatcherSnapshot> watchers;
+
+  std::optional<WorstTurn> worst_turn;  // finished ones
+  std::optional<WorstLag> worst_lag;
 };
 
 /// One descriptor as the ledger knows it. Its texts (`target`, `local`, `peer`) are there if they
@@ -142,6 +164,9 @@ struct FdRecord {
   std::string local;                // "127.0.0.1:80", "[::1]:80"
   std::string peer;                 // likewise
   std::optional<std::size_t> site;  // index into Ledger::sites
+  // By the census at the process' end, see Ledger::end_census.
+  std::uint64_t peer_closed_ns = 0;  // for how long its peer had closed; 0: it had not, or unknown
+  bool thread_ended = false;         // the thread that opened it was gone
 };
 
 /// A code address that can be symbolised after the process is gone.
@@ -152,14 +177,45 @@ struct SiteFrame {
   std::uint64_t offset = 0;  // in the module's own address space; 0 without module
 };
 
+/// A line of a script that an interpreter was executing.
+struct ScriptFrame {
+  std::string function;
+  std::string file;
+  std::uint32_t line = 0;
+};
+
 struct SiteRecord {
-  DescriptorKind kind = DescriptorKind::kOther;
+  SiteRole role = SiteRole::kOpen;
+  DescriptorKind kind = DescriptorKind::kOther;  // of SiteRole::kOpen
   std::uint64_t opened = 0;
   std::uint64_t closed = 0;
   std::uint64_t peak = 0;
   std::uint64_t first_ns = 0;  // CLOCK_REALTIME
   std::uint64_t last_ns = 0;
-  std::vector<SiteFrame> frames;  // return addresses, innermost first
+  std::vector<SiteFrame> frames;     // return addresses, innermost first
+  std::vector<ScriptFrame> scripts;  // innermost first; they called the innermost of `frames`
+};
+
+/// See layout.h: all incidents of one kind between the same places.
+struct IncidentRecord {
+  IncidentKind kind = IncidentKind::kDoubleClose;
+  DescriptorKind descriptor_kind = DescriptorKind::kOther;
+  std::string call;  // that failed
+  std::uint64_t count = 0;
+  std::uint32_t consecutive = 0;
+  std::int32_t fd = -1;  // of the first
+  std::int32_t last_fd = -1;
+  std::int32_t thread_id = 0;
+  std::int32_t close_thread_id = 0;  // 0: unknown
+  // CLOCK_REALTIME; 0: unknown.
+  std::uint64_t first_ns = 0;
+  std::uint64_t last_ns = 0;
+  std::uint64_t opened_ns = 0;
+  std::uint64_t closed_ns = 0;
+  // Index into Ledger::sites.
+  std::optional<std::size_t> site;
+  std::optional<std::size_t> close_site;
+  std::optional<std::size_t> open_site;
 };
 
 struct ModuleRecord {
@@ -183,6 +239,9 @@ struct Ledger {
   /// table that is not in use.
   std::vector<SiteRecord> sites;
   std::vector<ModuleRecord> modules;
+  std::vector<IncidentRecord> incidents;
+  /// As the process ended (or called exec) `fds` was compared with the kernel's.
+  bool end_census = false;
 };
 
 /// kExecuted: the process lives and runs another program, which has a recording of its own or none.

@@ -9,18 +9,11 @@
 #include <vector>
 
 #include "instrumentation/recording/snapshot.h"
+#include "instrumentation/recording/stack_frame.h"
 
 namespace loopscope::snapshot {
 
-/// One call. Strings are empty, and `line` is 0, where it is not known.
-struct StackFrame {
-  std::string function;
-  std::string file;
-  int line = 0;
-  std::string module;        // path; empty: the code is in no file
-  std::uint64_t offset = 0;  // in the module's own address space; without a module, the address
-  bool inlined = false;      // into the next frame
-};
+using recording::StackFrame;
 
 /// Called by one thread at a time of each Collector.
 class StackNames {
