@@ -8,12 +8,16 @@
 //     rule: fd-leak
 //     kind: eventfd
 //     function: setup_communication_pipe_internal
-//     module: */libruby*
+//     module: libruby*
 //
 // Keys: reason (required), rule, process (command name), kind, target (path, name, address or peer
 // of any of its descriptors), function, file, module (each: some frame of the first place's stack).
-// Patterns are those of fnmatch(3), without FNM_PATHNAME: `*` matches `/` too. A key given again
-// must match as well, perhaps another frame. At least one key but `reason`, `rule` and `process`.
+// Patterns are those of fnmatch(3), without FNM_PATHNAME: `*` matches `/` too. A pattern of file or
+// module without a `/` is held against the last part of the path, one of function without a `(`
+// against the name without parameters too. A key given again must match as well, perhaps another
+// frame. At least one key but `reason`, `rule` and `process`: nothing is silenced as a whole.
+//
+// A line whose first character is `#` (after spaces) is a comment; lines may end with CRLF.
 //
 // Thread-safety: values. Cost: a few string comparisons an entry and frame.
 #pragma once
@@ -31,7 +35,7 @@ namespace loopscope::findings {
 struct Suppression {
   std::string name;
   std::string reason;
-  std::string source;                                           // "FILE:LINE" of its first line
+  std::string source;  // "FILE:LINE" of its first line; kShipped of those that ship
   std::vector<std::pair<std::string, std::string>> conditions;  // key, pattern; without `reason`
 };
 
@@ -41,9 +45,16 @@ struct SuppressionError {
 };
 
 struct ParsedSuppressions {
-  std::vector<Suppression> entries;
-  std::vector<SuppressionError> errors;  // none: the file is good
+  std::vector<Suppression> entries;  // those that are good
+  /// None: the file is good. At most kMostSuppressionErrors, the last of which then says that there
+  /// are more.
+  std::vector<SuppressionError> errors;
 };
+
+inline constexpr std::size_t kMostSuppressionErrors = 20;
+/// Bytes. No name that a compiler makes is longer; a file with longer lines is something else.
+inline constexpr std::size_t kLongestSuppressionLine = 16384;
+inline constexpr std::string_view kShipped = "shipped with loopscope";
 
 /// Parses the text of a suppression file called `file`.
 ParsedSuppressions parse_suppressions(std::string_view text, const std::string& file);
@@ -55,7 +66,9 @@ const std::vector<Suppression>& shipped_suppressions();
 const Suppression* find_suppression(const std::vector<Suppression>& entries, const Finding& finding,
                                     std::string_view command);
 
-/// A ready entry that matches `finding`, with a reason to be filled in: --gen-suppressions.
+/// A ready entry that matches `finding` in any run, with a reason to be filled in:
+/// --gen-suppressions. It goes by the frame that the finding blames; a comment instead if there is
+/// nothing to go by (a stalled loop has no stack).
 std::string suppression_for(const Finding& finding, std::string_view command);
 
 }  // namespace loopscope::findings

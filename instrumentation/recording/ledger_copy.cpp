@@ -88,6 +88,31 @@ bool copy_table(const Bytes& bytes, std::uint64_t offset, std::uint32_t used, st
   return bytes.read(offset, entries.data(), entries.size() * sizeof(Entry));
 }
 
+void put_texts(FdRecord& record, const FdDetail& detail) {
+  record.target = text(detail.target.raw, sizeof detail.target.raw);
+  record.local = address_text(detail.local.raw, sizeof detail.local.raw);
+  record.peer = address_text(detail.peer.raw, sizeof detail.peer.raw);
+}
+
+/// A number that is closed, if its close was noted.
+std::optional<ClosedFd> closed_fd(std::uint64_t number, const FdSlot& slot, const FdDetail& detail,
+                                  std::int64_t to_realtime) {
+  if (detail.closed_ns.load() == 0 || detail.generation.load() + 1 != slot.generation.load()) {
+    return {};
+  }
+  ClosedFd closed;
+  closed.fd = record_of(number, slot, to_realtime);
+  closed.fd.registered_epoll_fd = -1;
+  closed.fd.thread_id = detail.thread_id.load();
+  closed.fd.opened_ns = instant(detail.opened_ns.load(), to_realtime);
+  if (const std::uint32_t site = slot.site.load(); site != 0) closed.fd.site = site - 1;
+  put_texts(closed.fd, detail);
+  closed.closed_ns = instant(detail.closed_ns.load(), to_realtime);
+  closed.close_thread_id = detail.close_thread_id.load();
+  if (const std::uint32_t site = detail.close_site.load(); site != 0) closed.close_site = site - 1;
+  return closed;
+}
+
 bool copy_modules(const Bytes& bytes, const Header& parts, const Header& now,
                   std::vector<Module>& modules) {
   return copy_table(bytes, parts.modules_offset, now.module_count.load_acquire(), kMaxModules,
@@ -170,6 +195,7 @@ SiteRecord site_of(const Site& site, const std::vector<Module>& modules,
 ModuleRecord module_of(const Module& module) {
   ModuleRecord record;
   record.path = text(module.path.raw, sizeof module.path.raw);
+  record.executable = (module.flags.load() & kModuleExecutable) != 0;
   const std::size_t bytes =
       std::min<std::size_t>(module.build_id_bytes.load(), sizeof module.build_id.raw - 1);
   record.build_id.assign(module.build_id.raw, module.build_id.raw + bytes);
@@ -219,7 +245,10 @@ bool LedgerCopier::copy_chunk(const Bytes& bytes, const Header& parts, std::uint
   for (std::uint32_t i = 0; i < copy.numbers; ++i) {
     const std::uint32_t generation = copy.slots[i].generation.load();
     copy.has_detail[i] = false;
-    if (!is_open(generation)) continue;
+    if (!is_open(generation)) {
+      if (details && generation != 0) wanted.push_back(i);
+      continue;
+    }
     if (details || births.empty() || births[i].generation != generation) wanted.push_back(i);
   }
   if (wanted.size() > kOneByOne) {
@@ -273,19 +302,25 @@ bool LedgerCopier::copy(const Bytes& bytes, const Header& parts, const Header& n
   }
 
   // Descriptors before sites: a site is published before a descriptor names it.
-  births_.resize(kFdChunks);
   Chunk copy;
   for (std::uint32_t chunk = 0; chunk < kFdChunks; ++chunk) {
     copy.numbers = numbers_in(parts, chunk);
     if (copy.numbers == 0) break;
     if (!chunk_is_there(now, chunk)) continue;
+    if (births_.size() <= chunk) births_.resize(chunk + 1);
     if (!copy_chunk(bytes, parts, chunk, details, copy)) return false;
     std::vector<Birth>& births = births_[chunk];
     births.resize(kFdsPerChunk);
     for (std::uint32_t i = 0; i < copy.numbers; ++i) {
       const FdSlot& slot = copy.slots[i];
       const std::uint32_t generation = slot.generation.load();
-      if (!is_open(generation)) continue;
+      if (!is_open(generation)) {
+        if (generation == 0 || !copy.has_detail[i]) continue;
+        auto closed =
+            closed_fd(std::uint64_t{chunk} * kFdsPerChunk + i, slot, copy.details[i], to_realtime);
+        if (closed) ledger.closed_fds.push_back(*std::move(closed));
+        continue;
+      }
       FdRecord record = record_of(std::uint64_t{chunk} * kFdsPerChunk + i, slot, to_realtime);
       if (const std::uint32_t site = slot.site.load(); site != 0) record.site = site - 1;
       if (copy.has_detail[i]) {
@@ -300,9 +335,7 @@ bool LedgerCopier::copy(const Bytes& bytes, const Header& parts, const Header& n
             record.peer_closed_ns = std::max<std::uint64_t>(age - 1, 1) * 1'000'000;
           }
           if (details) {
-            record.target = text(detail.target.raw, sizeof detail.target.raw);
-            record.local = address_text(detail.local.raw, sizeof detail.local.raw);
-            record.peer = address_text(detail.peer.raw, sizeof detail.peer.raw);
+            put_texts(record, detail);
           }
         }
       }
@@ -343,8 +376,13 @@ bool LedgerCopier::copy(const Bytes& bytes, const Header& parts, const Header& n
   }
   ledger.modules.reserve(modules.size());
   for (const Module& module : modules) ledger.modules.push_back(module_of(module));
-  for (FdRecord& record : ledger.fds) {
-    if (record.site && *record.site >= ledger.sites.size()) record.site.reset();
+  const auto cut = [&](std::optional<std::size_t>& site) {
+    if (site && *site >= ledger.sites.size()) site.reset();
+  };
+  for (FdRecord& record : ledger.fds) cut(record.site);
+  for (ClosedFd& closed : ledger.closed_fds) {
+    cut(closed.fd.site);
+    cut(closed.close_site);
   }
   return true;
 }

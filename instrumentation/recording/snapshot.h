@@ -169,6 +169,14 @@ struct FdRecord {
   bool thread_ended = false;         // the thread that opened it was gone
 };
 
+/// A number that was closed and not opened again since, where the closes are noted.
+struct ClosedFd {
+  FdRecord fd;                            // `generation` is even; what it was, with its texts
+  std::uint64_t closed_ns = 0;            // CLOCK_REALTIME
+  std::int32_t close_thread_id = 0;       // 0: unknown
+  std::optional<std::size_t> close_site;  // index into Ledger::sites
+};
+
 /// A code address that can be symbolised after the process is gone.
 struct SiteFrame {
   std::uint64_t address = 0;  // as it was in the process
@@ -220,6 +228,7 @@ struct IncidentRecord {
 
 struct ModuleRecord {
   std::string path;
+  bool executable = false;  // the program's own file
   std::vector<std::uint8_t> build_id;
 };
 
@@ -235,6 +244,8 @@ struct Ledger {
   std::uint64_t opened[kDescriptorKinds] = {};
   std::uint64_t closed[kDescriptorKinds] = {};
   std::vector<FdRecord> fds;  // open by the ledger, rising
+  /// Rising. Only with ReadOptions::details, and where closes are noted.
+  std::vector<ClosedFd> closed_fds;
   /// FdRecord::site counts them. One that never opened anything (`opened` 0) is a place in the
   /// table that is not in use.
   std::vector<SiteRecord> sites;

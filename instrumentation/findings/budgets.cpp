@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a run was told to keep: no turn busy for longer than --max-stall, no timer later than
+// --max-timer-lag, no busy p99 above --max-busy-p99.
+#include <cmath>
+
+#include "instrumentation/findings/end_evidence.h"
+#include "instrumentation/findings/text.h"
+
+namespace loopscope::findings {
+namespace {
+
+using recording::LoopSnapshot;
+
+Finding budget(const char* rule, const LoopSnapshot& loop) {
+  Finding finding;
+  finding.rule = rule;
+  finding.severity = Severity::kError;
+  finding.subject = loop.name;
+  return finding;
+}
+
+void check_stall(const EndEvidence& evidence, const LoopSnapshot& loop, std::vector<Finding>& out) {
+  const std::uint64_t most = *evidence.budgets.stall_ns;
+  // A turn that never ended (the process did first) is in no histogram.
+  const std::uint64_t longest = std::max(loop.busy.count != 0 ? loop.busy.max : 0, loop.stalled_ns);
+  if (longest <= most) return;
+  Finding finding = budget("stall-budget", loop);
+  finding.title = loop_text(loop) + " stalled for " + duration_text(longest) + ", more than the " +
+                  duration_text(most) + " it may";
+  std::uint64_t over = 0;
+  for (const recording::Turn& turn : loop.recent) over += turn.busy_ns > most ? 1 : 0;
+  finding.count = std::max<std::uint64_t>(over, 1);
+  if (const auto& worst = loop.worst_turn; worst && worst->busy_ns == loop.busy.max) {
+    finding.since_ns = worst->at_ns;
+    finding.detail = "It was turn " + std::to_string(worst->turn) + ", " +
+                     after_start(worst->at_ns, evidence.image.recording);
+    if (worst->ready >= 0) {
+      finding.detail += ", with " + std::to_string(worst->ready) + " descriptor" +
+                        (worst->ready == 1 ? "" : "s") + " ready";
+    }
+    finding.detail += ".";
+    const std::string watcher = watcher_text(loop, worst->watcher);
+    if (!watcher.empty()) {
+      finding.detail += " " + duration_text(worst->watcher_ns) + " of it went to " + watcher + ".";
+    }
+    if (worst->served_fd >= 0) {
+      finding.detail += " " + duration_text(worst->served_ns) + " went by serving descriptor " +
+                        std::to_string(worst->served_fd) + ".";
+      FoundDescriptor served;
+      served.fd = worst->served_fd;
+      if (evidence.image.recording.ledger) {
+        for (const auto& fd : evidence.image.recording.ledger->fds) {
+          if (fd.fd == worst->served_fd && fd.opened_ns <= worst->at_ns) {
+            served = make_descriptor(fd);
+          }
+        }
+      }
+      finding.descriptors.push_back(std::move(served));
+      if (worst->served_site) {
+        finding.places.push_back(
+            make_place("the descriptor it served was opened", evidence.image, worst->served_site));
+      }
+    }
+  }
+  if (over > 1) {
+    finding.detail += (finding.detail.empty() ? "" : " ") + std::to_string(over) + " of the last " +
+                      std::to_string(loop.recent.size()) + " turns were too long.";
+  }
+  finding.advice =
+      "Move the work to a thread, split it over several turns, or replace the blocking call by an "
+      "asynchronous one: until the turn ends, nothing else of this loop runs.";
+  out.push_back(std::move(finding));
+}
+
+void check_timer_lag(const EndEvidence& evidence, const LoopSnapshot& loop,
+                     std::vector<Finding>& out) {
+  const std::uint64_t most = *evidence.budgets.timer_lag_ns;
+  if (loop.timer_lag.count == 0 || loop.timer_lag.max <= most) return;
+  Finding finding = budget("timer-lag-budget", loop);
+  finding.title = "a timer of " + loop_text(loop) + " ran " + duration_text(loop.timer_lag.max) +
+                  " late, more than the " + duration_text(most) + " it may";
+  if (const auto& worst = loop.worst_lag; worst && worst->lag_ns == loop.timer_lag.max) {
+    finding.since_ns = worst->at_ns;
+    finding.detail = "It ran " + after_start(worst->at_ns, evidence.image.recording);
+    const std::string watcher = watcher_text(loop, worst->watcher);
+    finding.detail += watcher.empty() ? "." : ", in " + watcher + ".";
+  }
+  finding.detail += (finding.detail.empty() ? "" : " ") + std::string("p99 of the lag is ") +
+                    duration_text(static_cast<std::uint64_t>(loop.timer_lag.quantile(0.99))) +
+                    " over " + std::to_string(loop.timer_lag.count) + " timers.";
+  if (loop.worst_turn) {
+    finding.detail += " The longest turn of this loop was busy for " +
+                      duration_text(loop.worst_turn->busy_ns) + ".";
+  }
+  finding.advice =
+      "A timer waits for the turn before it: look at what the loop's longest turns do "
+      "(--max-stall). If none is long, the machine was busy: run it with less beside it.";
+  out.push_back(std::move(finding));
+}
+
+void check_busy_p99(const EndEvidence& evidence, const LoopSnapshot& loop,
+                    std::vector<Finding>& out) {
+  // With fewer turns the 99th percentile is the longest one.
+  constexpr std::uint64_t kTurns = 100;
+  const std::uint64_t most = *evidence.budgets.busy_p99_ns;
+  if (loop.busy.count < kTurns) return;
+  const auto p99 = static_cast<std::uint64_t>(std::llround(loop.busy.quantile(0.99)));
+  if (p99 <= most) return;
+  Finding finding = budget("busy-p99-budget", loop);
+  finding.title = "p99 of the busy part of " + loop_text(loop) + "'s turns is " +
+                  duration_text(p99) + ", more than the " + duration_text(most) + " it may be";
+  finding.detail = "Over " + std::to_string(loop.busy.count) + " turns; p50 " +
+                   duration_text(static_cast<std::uint64_t>(loop.busy.quantile(0.5))) +
+                   ", longest " + duration_text(loop.busy.max) + ".";
+  finding.advice =
+      "One turn in a hundred keeps all other watchers waiting for so long: look at "
+      "what takes the time in most turns, not at the longest.";
+  out.push_back(std::move(finding));
+}
+
+}  // namespace
+
+void check_budgets(const EndEvidence& evidence, std::vector<Finding>& out) {
+  for (const LoopSnapshot& loop : evidence.image.recording.loops) {
+    if (evidence.budgets.stall_ns) check_stall(evidence, loop, out);
+    if (evidence.budgets.timer_lag_ns) check_timer_lag(evidence, loop, out);
+    if (evidence.budgets.busy_p99_ns) check_busy_p99(evidence, loop, out);
+  }
+}
+
+}  // namespace loopscope::findings

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instrumentation/findings/end_evidence.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "instrumentation/findings/blame.h"
+#include "instrumentation/findings/text.h"
+#include "instrumentation/process/descriptors.h"
+
+namespace loopscope::findings {
+namespace {
+
+using recording::DescriptorKind;
+using recording::FdRecord;
+using recording::RecordingSnapshot;
+using recording::StackFrame;
+
+bool matches_any(const std::string& path, std::span<const std::string> patterns) {
+  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
+    return fnmatch(pattern.c_str(), path.c_str(), 0) == 0;
+  });
+}
+
+/// What stands between any program and the kernel: it opens nothing of its own accord.
+bool is_language_runtime(std::string_view module) {
+  const std::size_t slash = module.rfind('/') + 1;  // 0 without one
+  const std::string_view name = module.substr(slash);
+  for (const std::string_view runtime :
+       {"libc.so", "libc-2.", "libpthread", "libstdc++", "libc++", "libgcc_s", "libm.so",
+        "ld-linux", "libasan", "libtsan", "libubsan", "liblsan", "libloopscope", "linux-vdso"}) {
+    if (name.starts_with(runtime)) return true;
+  }
+  return false;
+}
+
+struct Noun {
+  const char* one;
+  const char* several;
+};
+
+Noun noun(DescriptorKind kind) {
+  switch (kind) {
+    case DescriptorKind::kTcp:
+      return {"a TCP socket", "TCP sockets"};
+    case DescriptorKind::kUdp:
+      return {"a UDP socket", "UDP sockets"};
+    case DescriptorKind::kUnix:
+      return {"a Unix socket", "Unix sockets"};
+    case DescriptorKind::kNetlink:
+      return {"a netlink socket", "netlink sockets"};
+    case DescriptorKind::kSocket:
+      return {"a socket", "sockets"};
+    case DescriptorKind::kPipe:
+      return {"a pipe end", "pipe ends"};
+    case DescriptorKind::kEventfd:
+      return {"an eventfd", "eventfds"};
+    case DescriptorKind::kTimerfd:
+      return {"a timerfd", "timerfds"};
+    case DescriptorKind::kSignalfd:
+      return {"a signalfd", "signalfds"};
+    case DescriptorKind::kEpoll:
+      return {"an epoll descriptor", "epoll descriptors"};
+    case DescriptorKind::kInotify:
+      return {"an inotify descriptor", "inotify descriptors"};
+    case DescriptorKind::kFanotify:
+      return {"a fanotify descriptor", "fanotify descriptors"};
+    case DescriptorKind::kMemfd:
+      return {"a memfd", "memfds"};
+    case DescriptorKind::kPidfd:
+      return {"a pidfd", "pidfds"};
+    case DescriptorKind::kIoUring:
+      return {"an io_uring", "io_urings"};
+    case DescriptorKind::kFile:
+      return {"a file", "files"};
+    case DescriptorKind::kDirectory:
+      return {"a directory", "directories"};
+    case DescriptorKind::kDevice:
+      return {"a device", "devices"};
+    case DescriptorKind::kTty:
+      return {"a terminal", "terminals"};
+    case DescriptorKind::kOther:
+    case DescriptorKind::kCount:
+      break;
+  }
+  return {"a descriptor", "descriptors"};
+}
+
+}  // namespace
+
+Opener opener_of(const recording::Stack& stack, std::span<const std::string> own) {
+  if (!stack || stack->empty()) return Opener::kUnknown;
+  const auto is_own = [&](const StackFrame& frame) {
+    const std::string& file = frame.script ? frame.file : frame.module;
+    if (file.empty()) return false;  // generated code, a script that was given as a string
+    return !is_system_file(file) || matches_any(file, own);
+  };
+  bool script = false;
+  for (const StackFrame& frame : *stack) {
+    if (!frame.script) continue;
+    script = true;
+    if (is_own(frame)) return Opener::kProgram;
+  }
+  // The interpreter's own code, or its library's.
+  if (script) return Opener::kSystem;
+  bool of_library = false;
+  for (const StackFrame& frame : *stack) {
+    if (is_language_runtime(frame.module)) continue;
+    if (is_own(frame)) return of_library ? Opener::kLibrary : Opener::kProgram;
+    of_library = true;
+  }
+  return Opener::kSystem;
+}
+
+std::uint64_t end_ns(const RecordingSnapshot& recording) {
+  return recording.ended_ns != 0 ? recording.ended_ns : recording.taken_ns;
+}
+
+bool in_service(const FdRecord& fd, const RecordingSnapshot& recording) {
+  const auto is_registered = [&](std::int32_t number) {
+    return std::any_of(recording.registered.begin(), recording.registered.end(),
+                       [number](const auto& registration) { return registration.first == number; });
+  };
+  if (fd.registered_epoll_fd >= 0) return true;
+  if (fd.pair_fd >= 0 && is_registered(fd.pair_fd)) return true;
+  if (fd.listening && fd.io_calls != 0) return true;
+  if (fd.kind == DescriptorKind::kEpoll) {
+    const bool turned = std::any_of(
+        recording.loops.begin(), recording.loops.end(),
+        [&](const auto& loop) { return loop.epoll_fd == fd.fd && loop.iterations != 0; });
+    if (turned) return true;
+    for (const auto& [number, epoll_fd] : recording.registered) {
+      if (epoll_fd == fd.fd) return true;
+    }
+  }
+  const std::uint64_t end = end_ns(recording);
+  if (fd.activity_ns == 0 || end <= recording.started_ns) return false;
+  const std::uint64_t idle = end > fd.activity_ns ? end - fd.activity_ns : 0;
+  return in_use_over_time(fd.io_calls, idle, end - recording.started_ns);
+}
+
+std::string descriptors_text(std::uint64_t count, DescriptorKind kind) {
+  const Noun words = noun(kind);
+  return count == 1 ? words.one : std::to_string(count) + " " + words.several;
+}
+
+std::string at_place(const Place& place) {
+  if (!place.stack || !place.frame || *place.frame >= place.stack->size()) return place.role;
+  return place.role + " at " + place_name((*place.stack)[*place.frame]);
+}
+
+Place make_place(const char* role, const Image& image, std::optional<std::size_t> site) {
+  Place place;
+  place.role = role;
+  if (site) place.stack = image.stack_of(*site);
+  if (place.stack) place.frame = blame(*place.stack, image.executable).frame;
+  return place;
+}
+
+FoundDescriptor make_descriptor(const FdRecord& fd) {
+  FoundDescriptor found;
+  found.fd = fd.fd;
+  found.kind = process::descriptor_kind_name(fd.kind);
+  found.target = fd.target;
+  found.local = fd.local;
+  found.peer = fd.peer;
+  found.opened_ns = fd.opened_ns;
+  found.thread_id = fd.thread_id;
+  return found;
+}
+
+std::vector<FoundDescriptor> make_descriptors(std::vector<const FdRecord*> fds) {
+  std::stable_sort(fds.begin(), fds.end(), [](const FdRecord* a, const FdRecord* b) {
+    return std::pair(a->opened_ns, a->fd) < std::pair(b->opened_ns, b->fd);
+  });
+  std::vector<FoundDescriptor> found;
+  for (const FdRecord* fd : fds) {
+    if (found.size() == kMostFoundDescriptors) break;
+    found.push_back(make_descriptor(*fd));
+  }
+  return found;
+}
+
+std::string about_text(const FdRecord& fd) {
+  if (!fd.peer.empty()) return (fd.accepted ? "from " : "to ") + fd.peer;
+  if (fd.listening && !fd.local.empty()) return "listening on " + fd.local;
+  if (!fd.local.empty()) return "on " + fd.local;
+  return fd.target;
+}
+
+std::string after_start(std::uint64_t at_ns, const RecordingSnapshot& recording) {
+  if (at_ns == 0) return "";
+  return duration_text(at_ns > recording.started_ns ? at_ns - recording.started_ns : 0) +
+         " after start";
+}
+
+}  // namespace loopscope::findings
