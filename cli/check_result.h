@@ -48,6 +48,8 @@ struct CheckedFinding {
   findings::Finding finding;
   std::size_t process = 0;    // index into CheckResult::processes: the first it was found in
   std::size_t processes = 1;  // in how many; their counts are added in finding.count
+  /// The others of them, indices likewise: `processes` - 1, or empty if that is not known.
+  std::vector<std::size_t> also_in;
 
   /// The same in every run as long as the code does not move: rule, kind, and functions and files
   /// (not lines) of the first place's stack. 16 hex digits.
@@ -62,7 +64,7 @@ struct CheckedFinding {
   /// Makes the run fail: kNew, and an error (with --strict: whatever it is).
   bool fails = false;
 
-  /// Where to look first: the frame of the first place. File relative to the repository where it
+  /// Where to look first: the frame of the first place. File relative to CheckResult::root where it
   /// lies below it (else as the debug information says); empty: no line is known.
   std::string file;
   int line = 0;
@@ -93,9 +95,15 @@ struct CheckResult {
   std::vector<CheckedFinding> findings;  // worst first: those that fail, then by severity and count
   std::vector<UsedSuppression> suppressions;
   std::vector<std::string> unused_suppressions;  // of the user's own files: "FILE:LINE name"
+  bool baseline = false;                         // --baseline was given
   /// Fingerprints of the baseline that were not found any more.
   std::size_t baseline_gone = 0;
   bool strict = false;
+  /// Rules of budgets that were set ("stall-budget"): the others were not judged.
+  std::vector<std::string> budgets;
+  /// Directory of the repository, without a slash at its end; files below it are shown relative to
+  /// it. Empty: there is none.
+  std::string root;
 
   /// Why PROGRAM could not be observed; empty: it was. Then exit_status() is 3 or PROGRAM's own.
   std::string unseen;
@@ -103,17 +111,19 @@ struct CheckResult {
   std::vector<std::string> notes;
 
   /// As in the contract: PROGRAM's own if it failed, else 3 if it could not be observed, 1 if
-  /// something fails the run, 0.
+  /// something fails the run, 0. A program that was ended for its time-out and then exits with 0
+  /// has not succeeded: 124, as timeout(1) has it.
   int exit_status() const;
 };
 
-/// Severity counts of what is neither suppressed nor in the baseline.
+/// Findings: by severity those that are kNew, and how many are not and why.
 struct CheckCounts {
   std::size_t errors = 0;
   std::size_t warnings = 0;
   std::size_t infos = 0;
   std::size_t suppressed = 0;
   std::size_t baseline = 0;
+  std::size_t fewer = 0;
 };
 CheckCounts count(const CheckResult& result);
 

@@ -21,5 +21,6 @@ Action add_report(CLI::App& app, CLI::App*& command);
 /// `program`: what follows the first "--" of the command line, as execvp(3) wants it; null if there
 /// is none. The parser never sees it (it would take "[a,b]" apart, among others).
 Action add_run(CLI::App& app, CLI::App*& command, char** program);
+Action add_check(CLI::App& app, CLI::App*& command, char** program);
 
 }  // namespace loopscope::cli

@@ -17,7 +17,9 @@ namespace {
 /// Cuts the command line at the first "--" if it is that of a command that starts a program.
 /// Returns what follows, null if there is nothing to cut.
 char** cut_program(int& argc, char** argv) {
-  if (argc < 2 || std::strcmp(argv[1], "run") != 0) return nullptr;
+  if (argc < 2 || (std::strcmp(argv[1], "run") != 0 && std::strcmp(argv[1], "check") != 0)) {
+    return nullptr;
+  }
   for (int i = 2; i < argc; ++i) {
     if (std::strcmp(argv[i], "--") != 0) continue;
     argc = i;
@@ -44,9 +46,11 @@ int main(int argc, char** argv) {
     commands.emplace_back(command, std::move(action));
   }
 
-  CLI::App* run = nullptr;
-  Action run_action = add_run(app, run, program);
-  commands.emplace_back(run, std::move(run_action));
+  for (const auto add : {add_run, add_check}) {
+    CLI::App* command = nullptr;
+    Action action = add(app, command, program);
+    commands.emplace_back(command, std::move(action));
+  }
 
   try {
     app.parse(argc, argv);

@@ -4,14 +4,12 @@
 // the end what they did. To the program it is not there (launch.h); what cannot be observed runs
 // all the same, and one line says why nothing is seen (observable.h).
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -25,12 +23,11 @@
 #include "cli/commands.h"
 #include "cli/launch.h"
 #include "cli/listen.h"
-#include "cli/observable.h"
+#include "cli/observation.h"
 #include "cli/report.h"
 #include "cli/run_recordings.h"
 #include "cli/run_summary.h"
 #include "instrumentation/recording/clock.h"
-#include "instrumentation/recording/directory.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "webui/server/server.h"
 
@@ -42,10 +39,7 @@ namespace {
 constexpr std::chrono::milliseconds kTick{1000};
 /// One person looks at one run, in a few tabs. Each costs a thread, also while nobody looks.
 constexpr unsigned kMaxStreams = 12;
-/// Recordings are held open, one descriptor each.
-constexpr rlim_t kMostDescriptors = 1u << 16;
 
-constexpr char kProbeFile[] = "libloopscope-probe.so";
 constexpr char kStandardOutput[] = "-";
 
 struct Options {
@@ -60,77 +54,6 @@ struct Options {
   std::string probe;
 };
 
-/// To standard error in one piece, so that it does not mix with what the program writes there.
-void say(const std::string& text) {
-  const std::string line = "loopscope: " + text + "\n";
-  (void)!write(STDERR_FILENO, line.data(), line.size());
-}
-
-/// Everything, or an errno.
-int write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return errno;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return 0;
-}
-
-/// As env(1) and the shells.
-int cannot_start(const char* program, int error) {
-  say("cannot run " + printable(program) + ": " + std::strerror(error));
-  return error == ENOENT ? 127 : 126;
-}
-
-/// The probe that belongs to this command: next to it in the build tree, or where it was installed.
-/// The first place if there is none.
-std::string find_probe() {
-  std::error_code why;
-  const std::filesystem::path here =
-      std::filesystem::read_symlink("/proc/self/exe", why).parent_path();
-  const std::filesystem::path places[] = {
-      here / LOOPSCOPE_PROBE_FROM_BINDIR / kProbeFile,
-      here / ".." / "instrumentation" / "probe" / kProbeFile,
-  };
-  for (const auto& place : places) {
-    if (access(place.c_str(), R_OK) == 0) return place.lexically_normal();
-  }
-  return places[0].lexically_normal();
-}
-
-/// Whether a LD_PRELOAD has this entry already (a run in a run).
-bool has_entry(std::string_view preload, std::string_view entry) {
-  while (!preload.empty()) {
-    const std::size_t end = std::min(preload.find_first_of(": "), preload.size());
-    if (preload.substr(0, end) == entry) return true;
-    preload.remove_prefix(std::min(end + 1, preload.size()));
-  }
-  return false;
-}
-
-/// Others' entries stay, and stay first: what they interpose is what the probe then sees. But gcc's
-/// AddressSanitizer looks for itself at the very front, and ends the program if it is not there.
-/// Its name does as well as a path: the loader looks for it where it would have looked anyway.
-std::string preload_with(const std::string& probe, const std::string& address_sanitizer) {
-  const char* before = std::getenv("LD_PRELOAD");
-  std::string preload = before != nullptr ? before : "";
-  if (!has_entry(preload, probe)) preload += (preload.empty() ? "" : ":") + probe;
-  if (!address_sanitizer.empty() && !has_entry(preload, address_sanitizer)) {
-    preload = address_sanitizer + ":" + preload;
-  }
-  return preload;
-}
-
-/// What the probe is told, see instrumentation/probe: comma separated, the directory last because
-/// it may hold commas.
-std::string probe_options(const Options& options) {
-  std::string text = "run=" + std::to_string(getpid());
-  if (!options.stacks.empty()) text += ",stacks=" + options.stacks;
-  if (!options.directory.empty()) text += ",dir=" + options.directory;
-  return text;
-}
-
 /// Opens -o. -1: standard error; throws std::system_error if it cannot be written.
 int open_output(const std::string& path) {
   if (path.empty()) return -1;
@@ -139,15 +62,6 @@ int open_output(const std::string& path) {
                      : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "cannot write " + path);
   return fd;
-}
-
-void allow_many_descriptors() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  const rlim_t wanted = std::min(limit.rlim_max, kMostDescriptors);
-  if (limit.rlim_cur >= wanted) return;
-  limit.rlim_cur = wanted;
-  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /// The server; null if none was asked for, or if not even a free port can be had: the program
@@ -221,32 +135,15 @@ int run(Options options, char** program) {
   if (!options.token_file.empty()) server_options.token = read_token(options.token_file);
   if (const char* page = std::getenv("LOOPSCOPE_WEBUI_DIR")) server_options.page_directory = page;
 
-  std::vector<std::string> directories = recording::recording_directories();
-  if (!options.directory.empty()) {
-    // The program may change its directory before it starts another.
-    options.directory = std::filesystem::absolute(options.directory).lexically_normal();
-    if (const std::string why = why_no_recording(options.directory); !why.empty()) {
-      say(why);
-      return kCouldNotRead;
-    }
-    directories = {options.directory};
+  Observation observation =
+      observe(program[0], {options.probe, options.stacks, options.directory, {}});
+  if (!observation.unusable.empty()) {
+    say(observation.unusable);
+    return kCouldNotRead;
   }
-
-  const Examination examination = examine(program[0], std::getenv("PATH"));
-  if (examination.exec_error != 0) return cannot_start(program[0], examination.exec_error);
-
-  const std::string probe = options.probe.empty() ? find_probe() : options.probe;
-  std::string unseen = examination.obstacle;
-  bool preload = !examination.preload_harms;
-  if (const std::string why = why_not_preloadable(probe); preload && !why.empty()) {
-    preload = false;
-    if (unseen.empty()) unseen = why;
-  }
-  std::vector<std::pair<std::string, std::string>> environment;
-  if (preload) {
-    environment.emplace_back("LD_PRELOAD", preload_with(probe, examination.address_sanitizer));
-    environment.emplace_back("LOOPSCOPE_PROBE", probe_options(options));
-  }
+  if (observation.exec_error != 0) return cannot_start(program[0], observation.exec_error);
+  std::string& unseen = observation.unseen;
+  const std::vector<std::string>& directories = observation.directories;
 
   int output = -1;
   try {
@@ -257,7 +154,7 @@ int run(Options options, char** program) {
   }
 
   // From here on there is a child; until start() it goes when `launch` goes.
-  Launch launch(program, environment, {output});
+  Launch launch(program, observation.environment, {output});
   allow_many_descriptors();
 
   RunOutcome outcome;
@@ -294,10 +191,7 @@ int run(Options options, char** program) {
   // Only once, and only if it has not been said why before the start.
   const auto say_why_nothing_is_seen = [&] {
     if (!unseen.empty()) return;
-    unseen = why_no_recording(directories.front());
-    if (unseen.empty()) {
-      unseen = "it has made no recording, and from outside nothing speaks against one";
-    }
+    unseen = why_nothing_was_recorded(directories.front());
     say("nothing is seen of " + name + ": " + printable(unseen));
   };
 

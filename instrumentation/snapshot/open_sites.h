@@ -17,6 +17,10 @@
 
 namespace loopscope::snapshot {
 
+/// Innermost first; script lines before their interpreter's frames. `names` may be null.
+std::vector<StackFrame> named_stack(const recording::Ledger& ledger,
+                                    const recording::SiteRecord& site, StackNames* names);
+
 /// How long naming may take, over all processes of one snapshot.
 class NamingTime {
  public:

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// loopscope check: runs a program with the probe in it and in all that it starts, and judges what
+// each process leaves open and does wrong with its descriptors. Its exit status is a build's
+// verdict: PROGRAM's own if it failed, else whether anything was found.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cli/baseline.h"
+#include "cli/check_judge.h"
+#include "cli/check_report.h"
+#include "cli/check_result.h"
+#include "cli/check_tree.h"
+#include "cli/commands.h"
+#include "cli/launch.h"
+#include "cli/observation.h"
+#include "cli/report.h"
+#include "instrumentation/findings/suppressions.h"
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/result.h"
+
+namespace loopscope::cli {
+namespace {
+
+/// Recordings of processes that ended are read so often, and time is kept.
+constexpr std::chrono::milliseconds kTick{100};
+/// After --timeout, PROGRAM gets so long to end by itself before it is killed.
+constexpr std::uint64_t kPatienceNs = 2'000'000'000;
+constexpr double kDefaultWaitNs = 2e9;
+
+struct Options {
+  std::string format;
+  std::vector<std::string> outputs;
+  std::string colour = "auto";
+  std::vector<std::string> suppressions;
+  bool no_shipped_suppressions = false;
+  std::string generated;  // --gen-suppressions
+  std::string baseline;
+  bool update_baseline = false;
+  CheckPolicy policy;
+  double stall_ns = 0;
+  double timer_lag_ns = 0;
+  double busy_p99_ns = 0;
+  double timeout_ns = 0;
+  double wait_ns = kDefaultWaitNs;
+  std::string directory;
+  std::string probe;
+};
+
+/// A report and where it goes.
+struct Output {
+  ReportFormat format = ReportFormat::kText;
+  std::string path;  // for messages
+  int fd = -1;
+};
+
+std::string read_text_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file) {
+    throw std::system_error(errno != 0 ? errno : EIO, std::generic_category(),
+                            "cannot read " + path);
+  }
+  return text;
+}
+
+/// False if a line is bad: all of them have been told.
+bool load_suppressions(const Options& options, CheckPolicy& policy) {
+  bool good = true;
+  for (const std::string& path : options.suppressions) {
+    auto parsed = findings::parse_suppressions(read_text_file(path), path);
+    for (const findings::SuppressionError& error : parsed.errors) {
+      say(error.where + ": " + error.message);
+      good = false;
+    }
+    std::move(parsed.entries.begin(), parsed.entries.end(),
+              std::back_inserter(policy.suppressions));
+  }
+  policy.shipped_from = policy.suppressions.size();
+  if (!options.no_shipped_suppressions) {
+    const auto& shipped = findings::shipped_suppressions();
+    policy.suppressions.insert(policy.suppressions.end(), shipped.begin(), shipped.end());
+  }
+  return good;
+}
+
+/// Where each report goes. Opened before PROGRAM is started: to learn after an hour of tests that a
+/// report cannot be written would be too late. What was in the files stays until then.
+std::vector<Output> open_outputs(const Options& options) {
+  std::vector<Output> outputs;
+  const std::optional<ReportFormat> format =
+      options.format.empty() ? std::nullopt : report_format(options.format);
+  for (const std::string& text : options.outputs) {
+    Output output;
+    if (const auto target = report_target(text)) {
+      output.format = target->format;
+      output.path = target->path;
+    } else if (format) {
+      output.path = text;
+    } else {
+      throw std::invalid_argument("-o " + text +
+                                  ": which format? Write format:path (text, json, junit, sarif, "
+                                  "github), or a path that ends in .json, .xml, .sarif or .txt");
+    }
+    // --format says it for one file, whatever its name.
+    if (format && options.outputs.size() == 1 && text.find(':') == std::string::npos) {
+      output.format = *format;
+    }
+    output.fd = output.path == "-"
+                    ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                    : open(output.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (output.fd < 0) {
+      throw std::system_error(errno, std::generic_category(), "cannot write " + output.path);
+    }
+    outputs.push_back(output);
+  }
+  return outputs;
+}
+
+bool wants_colour(const Options& options) {
+  if (options.colour != "auto") return options.colour == "always";
+  const char* no_colour = std::getenv("NO_COLOR");  // no-color.org
+  const char* term = std::getenv("TERM");
+  return isatty(STDERR_FILENO) != 0 && (no_colour == nullptr || no_colour[0] == '\0') &&
+         (term == nullptr || std::strcmp(term, "dumb") != 0);
+}
+
+/// False if one could not be written: said.
+bool write_reports(const Options& options, const std::vector<Output>& outputs,
+                   const CheckResult& result) {
+  bool good = true;
+  for (const Output& output : outputs) {
+    std::ostringstream text;
+    write_check_report(text, result, output.format);
+    // A pipe has no length.
+    int error = ftruncate(output.fd, 0) != 0 && errno != EINVAL ? errno : 0;
+    if (error == 0) error = write_all(output.fd, text.str());
+    if (error == 0 && close(output.fd) != 0 && errno != EINTR) error = errno;
+    if (error != 0) {
+      say("cannot write " + output.path + ": " + std::strerror(error));
+      good = false;
+    }
+  }
+  std::ostringstream text;
+  const bool other = outputs.empty() && !options.format.empty();
+  TextStyle style;
+  style.colour = wants_colour(options);
+  write_check_report(text, result, other ? *report_format(options.format) : ReportFormat::kText,
+                     style);
+  write_all(STDERR_FILENO, text.str());
+  return good;
+}
+
+/// Ready entries for what is new. False if the file could not be written: said.
+bool write_suppressions(const std::string& path, const CheckResult& result) {
+  std::string text;
+  for (const CheckedFinding& checked : result.findings) {
+    if (checked.status != CheckedFinding::Status::kNew ||
+        checked.finding.severity == findings::Severity::kInfo) {
+      continue;
+    }
+    text += findings::suppression_for(checked.finding, result.processes[checked.process].command);
+    text += "\n";
+  }
+  if (path == "-") return write_all(STDERR_FILENO, text) == 0;
+  std::ofstream file(path, std::ios::trunc | std::ios::binary);
+  file << text << std::flush;
+  if (file) return true;
+  say("cannot write " + path + ": " + std::strerror(errno));
+  return false;
+}
+
+/// The directory that holds .git, here or above; empty: none.
+std::string repository_root() {
+  std::error_code why;
+  for (auto at = std::filesystem::current_path(why); !why && at != at.root_path();
+       at = at.parent_path()) {
+    if (std::filesystem::exists(at / ".git", why)) return at.string();
+    why.clear();
+  }
+  return std::filesystem::current_path(why).string();
+}
+
+std::optional<std::uint64_t> limit(double ns) {
+  if (ns <= 0) return std::nullopt;
+  return static_cast<std::uint64_t>(ns);
+}
+
+/// Until PROGRAM has ended, or its time is up and it was made to.
+void run_to_the_end(const Options& options, Launch& launch, CheckTree& tree, CheckResult& result) {
+  const std::uint64_t began = recording::monotonic_ns();
+  const auto timeout = limit(options.timeout_ns);
+  bool asked = false, forced = false;
+  result.end = launch.wait(kTick, [&] {
+    tree.tend();
+    const std::uint64_t ran = recording::monotonic_ns() - began;
+    if (!timeout || ran < *timeout) return;
+    if (!asked) {
+      result.timed_out = asked = true;
+      kill(launch.pid(), SIGTERM);
+    } else if (!forced && ran >= *timeout + kPatienceNs) {
+      forced = true;
+      kill(launch.pid(), SIGKILL);
+    }
+  });
+  result.duration_ns = recording::monotonic_ns() - began;
+}
+
+/// What PROGRAM left behind may still be at work, a daemon for instance: it is given time, and
+/// after a time-out an end.
+void await_children(const Options& options, CheckTree& tree, const CheckResult& result) {
+  if (result.timed_out) tree.signal_all(SIGTERM);
+  const std::uint64_t until =
+      recording::monotonic_ns() + static_cast<std::uint64_t>(std::max(options.wait_ns, 0.0));
+  for (tree.tend(); !tree.running().empty() && recording::monotonic_ns() < until; tree.tend()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  if (!result.timed_out || tree.running().empty()) return;
+  tree.signal_all(SIGKILL);
+  for (int i = 0; i < 100 && !tree.running().empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+/// Whether the program that a process became by its last exec(3) was not seen.
+bool lost_in_exec(const std::vector<TreeImage>& images, pid_t pid) {
+  const TreeImage* last = nullptr;
+  for (const TreeImage& image : images) {
+    if (image.name.pid == pid) last = &image;
+  }
+  return last != nullptr && last->recording.life == recording::Life::kExecuted;
+}
+
+int check(Options options, char** program) {
+  if (program == nullptr || program[0] == nullptr) {
+    say("check wants a program, after two dashes: loopscope check -- PROGRAM ARGS...\n"
+        "See: loopscope check --help");
+    return kUsage;
+  }
+  CheckPolicy& policy = options.policy;
+  policy.budgets = {limit(options.stall_ns), limit(options.timer_lag_ns),
+                    limit(options.busy_p99_ns)};
+  std::vector<Output> outputs;
+  fill_standard_descriptors();
+  try {
+    if (!load_suppressions(options, policy)) return kUsage;
+    const bool is_there = access(options.baseline.c_str(), F_OK) == 0;
+    if (!options.baseline.empty() && (is_there || !options.update_baseline)) {
+      auto baseline = read_baseline(options.baseline);
+      if (!baseline) {
+        say(baseline.error().message);
+        return kUsage;
+      }
+      policy.baseline = *std::move(baseline);
+    }
+    outputs = open_outputs(options);
+  } catch (const std::exception& error) {
+    say(error.what());
+    return kUsage;
+  }
+
+  ObservationOptions wanted{
+      options.probe, "full", options.directory, {"closes", "scripts", "census"}};
+  if (policy.budgets.stall_ns) {
+    wanted.probe_flags.push_back("stall=" + std::to_string(*policy.budgets.stall_ns));
+  }
+  const Observation observation = observe(program[0], wanted);
+  if (!observation.unusable.empty()) {
+    say(observation.unusable);
+    return kCouldNotRead;
+  }
+  if (observation.exec_error != 0) return cannot_start(program[0], observation.exec_error);
+
+  CheckResult result;
+  result.version = LOOPSCOPE_VERSION;
+  for (char** argument = program; *argument != nullptr; ++argument) {
+    result.argv.emplace_back(*argument);
+  }
+  result.root = repository_root();
+
+  std::vector<int> kept;
+  for (const Output& output : outputs) kept.push_back(output.fd);
+  Launch launch(program, observation.environment, kept);
+  allow_many_descriptors();
+  result.pid = launch.pid();
+  result.started_ns = recording::realtime_ns();
+  const std::string name = printable(result.argv[0]);
+  if (!observation.unseen.empty()) {
+    say("cannot see inside " + name + ": " + printable(observation.unseen) +
+        "; it runs unobserved");
+  }
+
+  CheckTree tree(observation.directories, getpid());
+  if (const int error = launch.start(); error != 0) return cannot_start(program[0], error);
+  run_to_the_end(options, launch, tree, result);
+  await_children(options, tree, result);
+
+  std::vector<TreeImage> images = tree.finish();
+  const bool seen = std::any_of(images.begin(), images.end(), [&](const TreeImage& image) {
+    return image.name.pid == result.pid;
+  });
+  result.unseen = observation.unseen;
+  if (!seen && result.unseen.empty()) {
+    result.unseen = why_nothing_was_recorded(observation.directories.front());
+  } else if (seen && lost_in_exec(images, result.pid)) {
+    result.unseen =
+        "it became another program by exec, which made no recording: static, setuid, or started "
+        "with another environment";
+  }
+  judge(tree, std::move(images), policy, result);
+
+  bool written = write_reports(options, outputs, result);
+  if (!options.generated.empty()) {
+    written = write_suppressions(options.generated, result) && written;
+  }
+  if (options.update_baseline) {
+    if (const auto done = write_baseline(options.baseline, baseline_of(result)); !done) {
+      say(done.error().message);
+      written = false;
+    }
+  }
+  const int status = result.exit_status();
+  // A build must not pass because its report is missing.
+  return status == kOk && !written ? kUsage : status;
+}
+
+CLI::Validator duration() {
+  static const std::map<std::string, double> units = {{"ns", 1.0}, {"us", 1e3}, {"ms", 1e6},
+                                                      {"s", 1e9},  {"m", 60e9}, {"h", 3600e9}};
+  return CLI::AsNumberWithUnit(
+      units,
+      CLI::AsNumberWithUnit::Options(CLI::AsNumberWithUnit::CASE_SENSITIVE |
+                                     CLI::AsNumberWithUnit::UNIT_REQUIRED),
+      "DURATION");
+}
+
+}  // namespace
+
+Action add_check(CLI::App& app, CLI::App*& command, char** program) {
+  const auto options = std::make_shared<Options>();
+  CheckPolicy& policy = options->policy;
+  command = app.add_subcommand(
+      "check", "Run tests and fail if they leak descriptors, misuse them, or stall a loop");
+  const auto formats = CLI::IsMember({"text", "json", "junit", "sarif", "github"});
+  command->add_option("--format", options->format, "text, json, junit, sarif or github")
+      ->type_name("FORMAT")
+      ->check(formats);
+  command
+      ->add_option("-o,--output", options->outputs,
+                   "Write a report here, by extension (.json .xml .sarif .txt) or format:path; may "
+                   "be given again")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  command->add_option("--color", options->colour, "auto, always or never")
+      ->type_name("WHEN")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  command->add_flag("--strict", policy.strict,
+                    "Fail on warnings too, and on what is only kept until exit");
+
+  command
+      ->add_option("--suppressions", options->suppressions,
+                   "Entries for what is known and meant; may be given again")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  command->add_flag("--no-default-suppressions", options->no_shipped_suppressions,
+                    "Without the entries that ship with loopscope");
+  command
+      ->add_option("--gen-suppressions", options->generated,
+                   "Write ready entries for what was found (-: to stderr)")
+      ->type_name("FILE");
+  auto* baseline =
+      command->add_option("--baseline", options->baseline, "Fail only on what is not in this file")
+          ->type_name("FILE");
+  command
+      ->add_flag("--update-baseline", options->update_baseline,
+                 "Write what was found to the baseline")
+      ->needs(baseline);
+  command
+      ->add_option("--min-count", policy.min_count,
+                   "Ignore findings with fewer descriptors than this")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_flag("--follow-forks,!--no-follow-forks", policy.follow_forks,
+                 "Judge PROGRAM's children too (default)")
+      ->default_str("");
+  command
+      ->add_option("--ignore-process", policy.ignored,
+                   "Do not judge processes of this name (a pattern); may be given again")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--own", policy.own,
+                   "Files that are your code wherever they lie (a pattern): what the system's "
+                   "packages brought is judged less strictly; may be given again")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+
+  command->add_option("--max-stall", options->stall_ns, "Longest that a turn of a loop may be busy")
+      ->type_name("DURATION")
+      ->transform(duration());
+  command->add_option("--max-timer-lag", options->timer_lag_ns, "Latest that a timer may run")
+      ->type_name("DURATION")
+      ->transform(duration());
+  command
+      ->add_option("--max-busy-p99", options->busy_p99_ns,
+                   "Largest p99 of the busy part of a loop's turns")
+      ->type_name("DURATION")
+      ->transform(duration());
+  command->add_option("--timeout", options->timeout_ns, "End PROGRAM after this time")
+      ->type_name("DURATION")
+      ->transform(duration());
+  command
+      ->add_option("--wait", options->wait_ns,
+                   "How long to wait for children that outlive PROGRAM; default: 2s")
+      ->type_name("DURATION")
+      ->transform(duration());
+  command->add_option("--dir", options->directory, "Where the recordings go meanwhile")
+      ->type_name("DIR");
+  command->add_option("--probe", options->probe, "The probe to load")->group("");  // for tests
+  command->footer(
+      "Write: loopscope check [OPTIONS] -- PROGRAM [ARGS...]\n\n"
+      "Durations: 500us, 20ms, 1.5s, 2m.\n\n"
+      "Exit status: 0 if PROGRAM succeeded and nothing was found; PROGRAM's own if it failed (128 "
+      "+ N\n"
+      "for signal N); else 1 if something was found, 2 on wrong usage or if a report could not be\n"
+      "written, 3 if PROGRAM could not be observed; 126 or 127 if it could not be started.");
+  return [options, program] { return check(*options, program); };
+}
+
+}  // namespace loopscope::cli

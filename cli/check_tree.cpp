@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/check_tree.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <limits>
+#include <tuple>
+
+#include "cli/run_recordings.h"
+#include "instrumentation/recording/directory.h"
+#include "instrumentation/snapshot/open_sites.h"
+#include "instrumentation/snapshot/symbol_names.h"
+
+namespace loopscope::cli {
+namespace {
+
+using recording::FdRecord;
+using recording::RecordingSnapshot;
+
+/// Sites that a verdict may want to show. Named at once: programs that tests build are often gone
+/// soon after.
+std::vector<std::size_t> suspects(const RecordingSnapshot& recording) {
+  std::vector<std::size_t> sites;
+  const auto add = [&](const std::optional<std::size_t>& site) {
+    if (site) sites.push_back(*site);
+  };
+  if (!recording.ledger) return sites;
+  for (const FdRecord& fd : recording.ledger->fds) {
+    if (fd.fd > 2) add(fd.site);
+  }
+  for (const recording::IncidentRecord& incident : recording.ledger->incidents) {
+    add(incident.site);
+    add(incident.close_site);
+    add(incident.open_site);
+  }
+  for (const recording::LoopSnapshot& loop : recording.loops) {
+    if (loop.worst_turn) add(loop.worst_turn->served_site);
+  }
+  std::sort(sites.begin(), sites.end());
+  sites.erase(std::unique(sites.begin(), sites.end()), sites.end());
+  return sites;
+}
+
+}  // namespace
+
+CheckTree::CheckTree(std::vector<std::string> directories, pid_t run)
+    : directories_(std::move(directories)), run_(run), names_(snapshot::symbol_names()) {}
+
+CheckTree::~CheckTree() = default;
+
+void CheckTree::scan() {
+  for (const std::string& directory : directories_) {
+    const auto listed = recording::list_recordings(directory);
+    if (!listed) continue;  // not there: nothing was recorded, and that is said elsewhere
+    for (const auto& found : *listed) {
+      if (found.run_pid != run_ || open_.contains(found.path) || seen_.contains(found.path)) {
+        continue;
+      }
+      auto reader = recording::Reader::open(found.path, false);
+      if (reader) {
+        open_.emplace(found.path, Open{*std::move(reader), recording_name(found.path)});
+      } else if (reader.error().code != recording::Error::Code::kNotFound) {
+        seen_.insert(found.path);
+        unreadable_.push_back(reader.error().message);
+      }
+    }
+  }
+}
+
+bool CheckTree::take(const std::string& path, Open& open, bool also_running) {
+  if (!also_running && open.reader.alive()) return false;
+  recording::ReadOptions options;
+  options.recent = std::numeric_limits<std::size_t>::max();
+  options.details = true;
+  auto read = open.reader.read(options);
+  if (!read) {
+    seen_.insert(path);
+    unreadable_.push_back(read.error().message);
+    return true;
+  }
+  if (!also_running && !read->finished) return false;
+  seen_.insert(path);
+  TreeImage& image = images_.emplace_back();
+  image.name = open.name;
+  image.recording = *std::move(read);
+  if (image.recording.finished) unlink(path.c_str());
+  for (const std::size_t site : suspects(image.recording)) stack_of(image, site);
+  return true;
+}
+
+void CheckTree::tend() {
+  scan();
+  for (auto at = open_.begin(); at != open_.end();) {
+    at = take(at->first, at->second, false) ? open_.erase(at) : std::next(at);
+  }
+}
+
+std::vector<std::pair<pid_t, std::uint64_t>> CheckTree::running() const {
+  std::vector<std::pair<pid_t, std::uint64_t>> running;
+  for (const auto& [path, open] : open_) {
+    if (open.reader.alive()) running.emplace_back(open.name.pid, open.name.start_ticks);
+  }
+  return running;
+}
+
+void CheckTree::signal_all(int signal) const {
+  for (const auto& [pid, ticks] : running()) kill(pid, signal);
+}
+
+std::vector<TreeImage> CheckTree::finish() {
+  tend();
+  for (auto& [path, open] : open_) take(path, open, true);
+  open_.clear();
+  std::stable_sort(images_.begin(), images_.end(), [](const TreeImage& a, const TreeImage& b) {
+    return std::tie(a.name.start_ticks, a.name.pid, a.name.image) <
+           std::tie(b.name.start_ticks, b.name.pid, b.name.image);
+  });
+  return std::move(images_);
+}
+
+recording::Stack CheckTree::stack_of(TreeImage& image, std::size_t site) {
+  if (const auto found = image.stacks.find(site); found != image.stacks.end()) return found->second;
+  recording::Stack stack;
+  const auto& ledger = image.recording.ledger;
+  if (ledger && site < ledger->sites.size()) {
+    auto frames = snapshot::named_stack(*ledger, ledger->sites[site], names_.get());
+    if (!frames.empty()) {
+      stack = std::make_shared<const std::vector<recording::StackFrame>>(std::move(frames));
+    }
+  }
+  return image.stacks[site] = std::move(stack);
+}
+
+}  // namespace loopscope::cli
