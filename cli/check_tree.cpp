@@ -86,9 +86,24 @@ bool CheckTree::take(const std::string& path, Open& open, bool also_running) {
   TreeImage& image = images_.emplace_back();
   image.name = open.name;
   image.recording = *std::move(read);
-  if (image.recording.finished) unlink(path.c_str());
+  written_.push_back(path);
+  if (image.recording.life == recording::Life::kExited ||
+      image.recording.life == recording::Life::kKilled) {
+    gone_.emplace(image.name.pid, image.name.start_ticks);
+  }
   for (const std::size_t site : suspects(image.recording)) stack_of(image, site);
   return true;
+}
+
+/// A process that calls exec(3) names its next recording by the first number that is free: what it
+/// has written stays until it is gone.
+void CheckTree::remove_files() {
+  std::erase_if(written_, [&](const std::string& path) {
+    const recording::RecordingName name = recording_name(path);
+    if (!gone_.contains({name.pid, name.start_ticks})) return false;
+    unlink(path.c_str());
+    return true;
+  });
 }
 
 void CheckTree::tend() {
@@ -96,6 +111,7 @@ void CheckTree::tend() {
   for (auto at = open_.begin(); at != open_.end();) {
     at = take(at->first, at->second, false) ? open_.erase(at) : std::next(at);
   }
+  remove_files();
 }
 
 std::vector<std::pair<pid_t, std::uint64_t>> CheckTree::running() const {
@@ -114,6 +130,13 @@ std::vector<TreeImage> CheckTree::finish() {
   tend();
   for (auto& [path, open] : open_) take(path, open, true);
   open_.clear();
+  remove_files();
+  // What the last program of a process was is not seen; nothing else will come of it now.
+  for (const TreeImage& image : images_) {
+    if (image.recording.finished && image.recording.life == recording::Life::kExecuted) {
+      unlink(image.recording.path.c_str());
+    }
+  }
   std::stable_sort(images_.begin(), images_.end(), [](const TreeImage& a, const TreeImage& b) {
     return std::tie(a.name.start_ticks, a.name.pid, a.name.image) <
            std::tie(b.name.start_ticks, b.name.pid, b.name.image);

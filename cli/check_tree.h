@@ -66,6 +66,7 @@ class CheckTree {
   };
 
   void scan();
+  void remove_files();
   bool take(const std::string& path, Open& open, bool also_running);
 
   const std::vector<std::string> directories_;
@@ -74,6 +75,8 @@ class CheckTree {
   std::map<std::string, Open> open_;  // by path: not taken yet
   std::set<std::string> seen_;        // paths that were taken, or cannot be read
   std::vector<TreeImage> images_;
+  std::vector<std::string> written_;                       // files that were taken, not yet removed
+  std::set<std::pair<std::int32_t, std::uint64_t>> gone_;  // processes: pid, start in ticks
   std::vector<std::string> unreadable_;
 };
 

@@ -70,10 +70,6 @@ constexpr std::array<std::string_view, 20> kBaseLibraries = {
     "libutil.so", "libnss_",  "libstdc++.so", "libgcc_s.so", "libc++",
     "libasan.",   "libtsan.", "libubsan.",    "liblsan.",    "libloopscope"};
 
-bool is_base_library(std::string_view module) {
-  return starts_with_one_of(base_name(module), kBaseLibraries);
-}
-
 bool is_runtime_library(std::string_view module) {
   static constexpr std::array<std::string_view, 11> kNames = {
       "libpython", "libruby",   "libnode.so", "libuv.so",  "libperl.so", "liblua",
@@ -154,6 +150,10 @@ bool is_system_file(std::string_view path) {
   static constexpr std::array<std::string_view, 7> kSystem = {
       "/usr/", "/lib/", "/lib32/", "/lib64/", "/libx32/", "/bin/", "/sbin/"};
   return starts_with_one_of(path, kSystem) && !starts_with_one_of(path, kBuiltHere);
+}
+
+bool is_base_library(std::string_view module) {
+  return starts_with_one_of(base_name(module), kBaseLibraries);
 }
 
 bool is_own_frame(const StackFrame& frame) {

@@ -49,6 +49,10 @@ Blame blame(const std::vector<recording::StackFrame>& stack, std::string_view ex
 /// below /usr/local or /usr/src (what was built here).
 bool is_system_file(std::string_view path);
 
+/// Whether a file is a library that stands between any program and the kernel (libc, libstdc++, the
+/// sanitizers, loopscope itself) and opens nothing of its own accord.
+bool is_base_library(std::string_view module);
+
 /// Whether the frame alone tells that it is the program's: as in blame(), for a frame that is not
 /// of the executable.
 bool is_own_frame(const recording::StackFrame& frame);

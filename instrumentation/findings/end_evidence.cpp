@@ -24,18 +24,6 @@ bool matches_any(const std::string& path, std::span<const std::string> patterns)
   });
 }
 
-/// What stands between any program and the kernel: it opens nothing of its own accord.
-bool is_language_runtime(std::string_view module) {
-  const std::size_t slash = module.rfind('/') + 1;  // 0 without one
-  const std::string_view name = module.substr(slash);
-  for (const std::string_view runtime :
-       {"libc.so", "libc-2.", "libpthread", "libstdc++", "libc++", "libgcc_s", "libm.so",
-        "ld-linux", "libasan", "libtsan", "libubsan", "liblsan", "libloopscope", "linux-vdso"}) {
-    if (name.starts_with(runtime)) return true;
-  }
-  return false;
-}
-
 struct Noun {
   const char* one;
   const char* several;
@@ -90,28 +78,30 @@ Noun noun(DescriptorKind kind) {
 
 }  // namespace
 
-Opener opener_of(const recording::Stack& stack, std::span<const std::string> own) {
+Opener opener_of(const recording::Stack& stack, std::string_view executable,
+                 std::span<const std::string> own) {
   if (!stack || stack->empty()) return Opener::kUnknown;
-  const auto is_own = [&](const StackFrame& frame) {
-    const std::string& file = frame.script ? frame.file : frame.module;
-    if (file.empty()) return false;  // generated code, a script that was given as a string
-    return !is_system_file(file) || matches_any(file, own);
+  const auto said_to_be_own = [&](const StackFrame& frame) {
+    return !own.empty() && matches_any(frame.script ? frame.file : frame.module, own);
   };
-  bool script = false;
-  for (const StackFrame& frame : *stack) {
-    if (!frame.script) continue;
-    script = true;
-    if (is_own(frame)) return Opener::kProgram;
+  std::size_t at = 0;
+  if (const auto said = std::find_if(stack->begin(), stack->end(), said_to_be_own);
+      said != stack->end()) {
+    at = static_cast<std::size_t>(said - stack->begin());
+  } else {
+    const Blame blamed = blame(*stack, executable);
+    if (!blamed.frame || blamed.owner == Owner::kSystem) return Opener::kSystem;
+    at = *blamed.frame;
+    // A program of the system is the one to look at, but nobody's here to mend.
+    if (!(*stack)[at].script && is_system_file((*stack)[at].module)) return Opener::kSystem;
   }
-  // The interpreter's own code, or its library's.
-  if (script) return Opener::kSystem;
-  bool of_library = false;
-  for (const StackFrame& frame : *stack) {
-    if (is_language_runtime(frame.module)) continue;
-    if (is_own(frame)) return of_library ? Opener::kLibrary : Opener::kProgram;
-    of_library = true;
-  }
-  return Opener::kSystem;
+  if ((*stack)[at].script) return Opener::kProgram;
+  const bool by_library =
+      std::any_of(stack->begin(), stack->begin() + static_cast<std::ptrdiff_t>(at),
+                  [&](const StackFrame& frame) {
+                    return frame.module != (*stack)[at].module && !is_base_library(frame.module);
+                  });
+  return by_library ? Opener::kLibrary : Opener::kProgram;
 }
 
 std::uint64_t end_ns(const RecordingSnapshot& recording) {

@@ -16,7 +16,8 @@
 namespace loopscope::findings {
 
 /// Whose code a stack is. `own`: patterns of files that are the program's own wherever they lie.
-Opener opener_of(const recording::Stack& stack, std::span<const std::string> own);
+Opener opener_of(const recording::Stack& stack, std::string_view executable,
+                 std::span<const std::string> own);
 
 /// Whether a descriptor was doing its work until the end.
 bool in_service(const recording::FdRecord& fd, const recording::RecordingSnapshot& recording);

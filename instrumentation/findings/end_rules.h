@@ -34,9 +34,9 @@ struct Image {
 
 /// Limits that a run must keep, where they are set.
 struct Budgets {
-  std::optional<std::uint64_t> stall_ns;      // longest busy part of a turn
-  std::optional<std::uint64_t> timer_lag_ns;  // latest timer
-  std::optional<std::uint64_t> busy_p99_ns;
+  std::optional<std::uint64_t> stall_ns = {};      // longest busy part of a turn
+  std::optional<std::uint64_t> timer_lag_ns = {};  // latest timer
+  std::optional<std::uint64_t> busy_p99_ns = {};
 };
 
 struct EndEvidence {

@@ -34,7 +34,8 @@ Finding make_incident(const EndEvidence& evidence, const IncidentRecord& inciden
   finding.count = incident.count;
   if (incident.first_ns != 0) finding.since_ns = incident.first_ns;
   finding.places.push_back(make_place(role, evidence.image, incident.site));
-  finding.severity = severity_of(opener_of(finding.places.front().stack, evidence.own));
+  finding.severity =
+      severity_of(opener_of(finding.places.front().stack, evidence.image.executable, evidence.own));
   if (incident.close_site) {
     finding.places.push_back(make_place("closed", evidence.image, incident.close_site));
   }

@@ -81,7 +81,7 @@ void check_inherited_by_exec(const EndEvidence& evidence, std::vector<Finding>& 
     // Most programs give a short-lived child more than it needs; harm is done where the owner meant
     // the thing to be gone and it is not, or where a port stays taken.
     const bool harms = closed_ns != 0 || first.listening;
-    switch (opener_of(finding.places.front().stack, evidence.own)) {
+    switch (opener_of(finding.places.front().stack, parent.executable, evidence.own)) {
       case Opener::kProgram:
         finding.severity = harms ? Severity::kError : Severity::kWarning;
         break;

@@ -252,7 +252,7 @@ void check_open_at_end(const EndEvidence& evidence, std::vector<Finding>& out) {
   if (image.ending == Ending::kExec) return;
   for (const auto& [key, group] : name_and_merge(open_by_site(image))) {
     SiteEvidence known = describe(image, key, group);
-    known.opener = opener_of(group.place.stack, evidence.own);
+    known.opener = opener_of(group.place.stack, key.image->executable, evidence.own);
     out.push_back(make_finding(image, key, group, known, grade(known)));
   }
 }
