@@ -9,7 +9,8 @@ JOBS ?= $(shell nproc)
 # A Debian package each; scripts/need.sh asks dpkg and installs the missing ones in one go.
 BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
   nlohmann-json3-dev libcli11-dev libdw-dev nodejs npm
-TEST_PACKAGES := libgtest-dev libgmock-dev python3 strace curl binutils openssl libtcmalloc-minimal4 libclang-rt-14-dev clang
+TEST_PACKAGES := libgtest-dev libgmock-dev catch2 python3 python3-pytest strace curl binutils openssl \
+  libtcmalloc-minimal4 libclang-rt-14-dev clang
 # Real programs for the probe's tests. Languages and libraries are installed; servers are unpacked below build/tools, so that
 # no service starts, with the libraries that they need.
 REAL_PACKAGES := ruby ruby-eventmachine ruby-cool.io ruby-async ruby-rack ruby-daemons python3-tornado python3-gevent \
