@@ -7,25 +7,12 @@
 namespace loopscope::probe {
 
 void born(Thread& thread, int fd, const StackStart& site, const Born& facts) noexcept {
-  std::uintptr_t frames[recording::kSiteFrames];
-  int count = 0;
-  switch (g_probe.stacks) {
-    case Stacks::kOff:
-      break;
-    case Stacks::kCaller:
-      frames[0] = site.pc;
-      count = 1;
-      break;
-    case Stacks::kFull:
-      count = unwind(site, frames, recording::kSiteFrames);
-      break;
-  }
   LedgerWriter::Birth birth;
   birth.kind = facts.kind;
   birth.flags = facts.flags;
   birth.thread_id = thread.tid;
   birth.now_ns = now(thread);
-  birth.site = g_ledger.site(facts.kind, frames, count, birth.now_ns);
+  birth.site = place_of(site, recording::SiteRole::kOpen, facts.kind, birth.now_ns);
   birth.target = facts.target;
   birth.target_size = facts.target_size;
   birth.pair_fd = facts.pair_fd;
@@ -51,7 +38,13 @@ void accepted(Thread& thread, int fd, int listener, int flags, const StackStart&
   g_ledger.accepted();
 }
 
-bool closing(Thread& thread, int fd) noexcept {
+LedgerWriter::Death death_at(Thread& thread, const StackStart& site) noexcept {
+  if (!g_probe.closes) return {};
+  const std::uint64_t now_ns = now(thread);
+  return {call_site(site, now_ns), thread.tid, now_ns};
+}
+
+bool closing(Thread& thread, int fd, const StackStart& site) noexcept {
   FdSlot* slot = g_ledger.slot(fd);
   if (slot == nullptr) return false;
   if (LedgerWriter::kind(*slot) == DescriptorKind::kEpoll) {
@@ -60,17 +53,8 @@ bool closing(Thread& thread, int fd) noexcept {
   }
   // What follows in this turn is not its any more.
   if (thread.turn.slot == slot) stop_serving(thread);
-  return g_ledger.closed(fd);
-}
-
-void after_close(bool was_known, int returned) noexcept {
-  if (was_known) return;
-  // EINTR, EIO: the descriptor is gone all the same (close(2), "Dealing with error returns").
-  if (returned == 0 || errno != EBADF) {
-    g_ledger.closed_unseen_birth();
-  } else {
-    g_ledger.bad_close();
-  }
+  if (!LedgerWriter::is_open(*slot)) return false;
+  return g_ledger.closed(fd, death_at(thread, site));
 }
 
 std::uint64_t coarse_ns() noexcept {

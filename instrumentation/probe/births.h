@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "instrumentation/probe/incidents.h"
 #include "instrumentation/probe/probe.h"
 
 namespace loopscope::probe {
@@ -42,17 +43,32 @@ inline bool starts_with(const char* text, const char* with) noexcept {
   return true;
 }
 
+/// The rest of a path in /dev.
+inline DescriptorKind opened_device(const char* name) noexcept {
+  switch (name[0]) {
+    case 't':
+      return starts_with(name, "tty") ? DescriptorKind::kTty : DescriptorKind::kDevice;
+    case 'p':
+      return starts_with(name, "pts/") || starts_with(name, "ptmx") ? DescriptorKind::kTty
+                                                                    : DescriptorKind::kDevice;
+    case 'c':
+      return starts_with(name, "console") ? DescriptorKind::kTty : DescriptorKind::kDevice;
+    case 's':
+      return starts_with(name, "shm/") ? DescriptorKind::kFile : DescriptorKind::kDevice;
+    case 'm':
+      return starts_with(name, "mqueue/") ? DescriptorKind::kFile : DescriptorKind::kDevice;
+    default:
+      return DescriptorKind::kDevice;
+  }
+}
+
 inline Born opened_path(const char* path, int flags) noexcept {
   DescriptorKind kind = DescriptorKind::kFile;
   if ((flags & O_TMPFILE) == O_DIRECTORY) {  // O_TMPFILE holds its bit
     kind = DescriptorKind::kDirectory;
-  } else if (path[0] == '/' && path[1] == 'd' && starts_with(path, "/dev/")) {
-    if (starts_with(path, "/dev/tty") || starts_with(path, "/dev/pts/") ||
-        starts_with(path, "/dev/ptmx") || starts_with(path, "/dev/console")) {
-      kind = DescriptorKind::kTty;
-    } else if (!starts_with(path, "/dev/shm/") && !starts_with(path, "/dev/mqueue/")) {
-      kind = DescriptorKind::kDevice;
-    }
+  } else if (path[0] == '/' && path[1] == 'd' && path[2] == 'e' && path[3] == 'v' &&
+             path[4] == '/') {
+    kind = opened_device(path + 5);
   }
   Born born(kind, close_on_exec(flags));
   born.target = path;
@@ -108,9 +124,22 @@ void born(Thread& thread, int fd, const StackStart& site, const Born& facts) noe
 void accepted(Thread& thread, int fd, int listener, int flags, const StackStart& site,
               const struct sockaddr* peer, socklen_t size) noexcept;
 
-/// Before a descriptor is closed; false if it was not known to be open. Then after_close().
-bool closing(Thread& thread, int fd) noexcept;
-void after_close(bool was_known, int returned) noexcept;
+/// What is noted of a close at `site`; nothing where closes are not asked for.
+LedgerWriter::Death death_at(Thread& thread, const StackStart& site) noexcept;
+/// Before a descriptor is closed at `site`; false if it was not known to be open. Then
+/// after_close(), with errno as the call left it.
+bool closing(Thread& thread, int fd, const StackStart& site) noexcept;
+inline void after_close(Thread& thread, int fd, bool was_known, int returned, const char* call,
+                        const StackStart& site) noexcept {
+  if (was_known && returned == 0) [[likely]]
+    return;
+  // EINTR, EIO: the descriptor is gone all the same (close(2), "Dealing with error returns").
+  if (returned != 0 && errno == EBADF) {
+    close_failed(thread, fd, was_known, call, site);
+  } else if (!was_known) {
+    g_ledger.closed_unseen_birth();
+  }
+}
 
 /// A descriptor is used.
 inline void note_use(Thread& thread, int fd) noexcept;

@@ -13,26 +13,28 @@ using namespace loopscope::probe;  // NOLINT(google-build-using-namespace): the 
 
 namespace loopscope::probe {
 
-void note_close_range(unsigned first, unsigned last, int flags, std::uint64_t before_ns) noexcept {
+void note_close_range(Thread& thread, unsigned first, unsigned last, int flags,
+                      std::uint64_t before_ns, const StackStart& site) noexcept {
   constexpr int kCloseOnExec = 4;  // CLOSE_RANGE_CLOEXEC, Linux 5.11
   if ((flags & kCloseOnExec) != 0) {
     g_ledger.flag_range(first, last, kFdCloseOnExec);
   } else {
     close_epolls(first, last);
-    leave_closed(t_thread);
-    g_ledger.closed_range(first, last, before_ns);
+    leave_closed(thread);
+    g_ledger.closed_range(first, last, before_ns, death_at(thread, site));
   }
 }
 
 namespace {
 
 template <typename Close>
-[[gnu::always_inline]] inline int close_file(FILE* file, Close close) {
+[[gnu::always_inline]] inline int close_file(FILE* file, const char* call, const StackStart& site,
+                                             Close close) {
   Thread& thread = t_thread;
   if (noting_for(thread)) {
     const int saved = errno;
     const int fd = fileno(file);  // -1: memory, not a file
-    if (fd >= 0 && !closing(thread, fd)) g_ledger.closed_unseen_birth();
+    if (fd >= 0 && !closing(thread, fd, site)) closing_unknown(thread, fd, call, site);
     errno = saved;
   }
   return close();
@@ -44,9 +46,10 @@ template <typename Close>
 LOOPSCOPE_HOOK(int, close, (int fd)) {
   Thread& thread = t_thread;
   if (!noting_for(thread)) return real().close(fd);
-  const bool known = closing(thread, fd);
+  const StackStart site = caller_frame();
+  const bool known = closing(thread, fd, site);
   const int returned = g_real.close(fd);
-  after_close(known, returned);
+  after_close(thread, fd, known, returned, "close", site);
   return returned;
 }
 LOOPSCOPE_SAME(int, __close, close, (int fd))
@@ -57,7 +60,7 @@ LOOPSCOPE_HOOK(int, close_range, (unsigned first, unsigned last, int flags)) {
   if (!noting_for(thread)) return real().close_range(first, last, flags);
   const std::uint64_t before = now(thread);
   const int returned = g_real.close_range(first, last, flags);
-  if (returned == 0) note_close_range(first, last, flags, before);
+  if (returned == 0) note_close_range(thread, first, last, flags, before, caller_frame());
   return returned;
 }
 
@@ -66,25 +69,28 @@ LOOPSCOPE_HOOK(void, closefrom, (int first)) {
   if (!noting_for(thread)) return real().closefrom(first);
   const std::uint64_t before = now(thread);
   g_real.closefrom(first);
-  note_close_range(first > 0 ? static_cast<unsigned>(first) : 0, ~0u, 0, before);
+  note_close_range(thread, first > 0 ? static_cast<unsigned>(first) : 0, ~0u, 0, before,
+                   caller_frame());
 }
 
 LOOPSCOPE_HOOK(int, fclose, (FILE * file)) {
-  return close_file(file, [&] { return real().fclose(file); });
+  return close_file(file, "fclose", caller_frame(), [&] { return real().fclose(file); });
 }
 LOOPSCOPE_HOOK(int, pclose, (FILE * file)) {
-  return close_file(file, [&] { return real().pclose(file); });
+  return close_file(file, "pclose", caller_frame(), [&] { return real().pclose(file); });
 }
 LOOPSCOPE_HOOK(int, endmntent, (FILE * file)) {
   if (file == nullptr) return real().endmntent(file);
-  return close_file(file, [&] { return real().endmntent(file); });
+  return close_file(file, "endmntent", caller_frame(), [&] { return real().endmntent(file); });
 }
 
 LOOPSCOPE_HOOK(int, closedir, (DIR * directory)) {
   Thread& thread = t_thread;
   if (directory != nullptr && noting_for(thread)) {
     const int saved = errno;
-    if (!closing(thread, dirfd(directory))) g_ledger.closed_unseen_birth();
+    const int fd = dirfd(directory);
+    const StackStart site = caller_frame();
+    if (!closing(thread, fd, site)) closing_unknown(thread, fd, "closedir", site);
     errno = saved;
   }
   return real().closedir(directory);

@@ -44,14 +44,20 @@ void note_dup_over(Thread& thread, int from, int to, int flags, const StackStart
   if (from == to) return;
   const Born facts = duplicated(from, close_on_exec(flags) & kFdCloseOnExec);
   // Between the kernel's dup2 and this nobody else can be given the number: it was open all along.
-  closing(thread, to);
+  closing(thread, to, site);
   born(thread, to, site, facts);
 }
 
 void note_fcntl(Thread& thread, int fd, int command, long argument, int returned,
                 const StackStart& site) noexcept {
   using recording::kFdNonBlocking;
-  if (returned < 0) return;
+  if (returned < 0) {
+    // The other commands are ways to ask whether a number is open.
+    const bool uses = command == F_SETFL || command == F_SETLK || command == F_SETLKW ||
+                      command == F_OFD_SETLK || command == F_OFD_SETLKW;
+    if (uses && errno == EBADF) use_failed(thread, fd, "fcntl", site);
+    return;
+  }
   switch (command) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
@@ -71,7 +77,12 @@ void note_fcntl(Thread& thread, int fd, int command, long argument, int returned
 void note_ioctl(Thread& thread, int fd, unsigned long request, const void* argument, int returned,
                 const StackStart& site) noexcept {
   using recording::kFdNonBlocking;
-  if (returned < 0) return;
+  if (returned < 0) {
+    if ((request == FIONBIO || request == FIONREAD) && errno == EBADF) {
+      use_failed(thread, fd, "ioctl", site);
+    }
+    return;
+  }
   switch (request) {
     case TIOCGPTPEER:
       born(thread, returned, site, Born(DescriptorKind::kTty));
@@ -136,7 +147,7 @@ template <typename Open>
   FILE* opened = open();
   const int after_errno = errno;
   // freopen closes the file even if it cannot open the other; usually the number stays the same.
-  if (before >= 0) closing(thread, before);
+  if (before >= 0) closing(thread, before, site);
   if (opened != nullptr) born_file(thread, opened, path != nullptr ? path : "", mode, site);
   errno = after_errno;
   return opened;
@@ -184,7 +195,7 @@ LOOPSCOPE_HOOK(int, accept, (int fd, struct sockaddr* address, socklen_t* size))
   Thread& thread = t_thread;
   if (!recording_for(thread)) return real().accept(fd, address, size);
   note_use(thread, fd);
-  const int returned = g_real.accept(fd, address, size);
+  const int returned = used(thread, fd, "accept", g_real.accept(fd, address, size));
   if (returned >= 0) {
     accepted(thread, returned, fd, 0, caller_frame(), size != nullptr ? address : nullptr,
              size != nullptr ? *size : 0);
@@ -196,7 +207,7 @@ LOOPSCOPE_HOOK(int, accept4, (int fd, struct sockaddr* address, socklen_t* size,
   Thread& thread = t_thread;
   if (!recording_for(thread)) return real().accept4(fd, address, size, flags);
   note_use(thread, fd);
-  const int returned = g_real.accept4(fd, address, size, flags);
+  const int returned = used(thread, fd, "accept4", g_real.accept4(fd, address, size, flags));
   if (returned >= 0) {
     accepted(thread, returned, fd, flags, caller_frame(), size != nullptr ? address : nullptr,
              size != nullptr ? *size : 0);

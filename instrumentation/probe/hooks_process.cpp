@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "instrumentation/probe/census.h"
 #include "instrumentation/probe/hooks.h"
 #include "instrumentation/probe/probe.h"
 
@@ -25,6 +26,30 @@ using namespace loopscope::probe;  // NOLINT(google-build-using-namespace): the 
 #define SAME(name, as)
 #include "instrumentation/probe/hooks.def"
 
+namespace loopscope::probe {
+
+void process_ends(Thread& thread, int status) noexcept {
+  if (!live(thread)) return;
+  take_census(thread);
+  g_probe.process->ended(status & 0xFF, true);
+}
+
+bool begin_exec(Thread& thread) noexcept {
+  if (!live(thread)) return false;
+  take_census(thread);
+  g_probe.process->executing(true);
+  return true;
+}
+
+void exec_failed() noexcept {
+  const int saved = errno;
+  g_probe.process->executing(false);
+  undo_census();
+  errno = saved;
+}
+
+}  // namespace loopscope::probe
+
 namespace {
 
 /// The image's recording ends with a successful exec; in a vfork child the process is not ours to
@@ -32,15 +57,10 @@ namespace {
 template <typename Exec>
 [[gnu::always_inline]] inline int execute(Exec exec) {
   Thread& thread = t_thread;
-  const bool ours = live(thread);
-  if (ours) g_probe.process->executing(true);
+  const bool ours = begin_exec(thread);
   const int returned = exec();
-  if (ours) g_probe.process->executing(false);
+  if (ours) exec_failed();
   return returned;
-}
-
-void ends(int status) noexcept {
-  if (live(t_thread)) g_probe.process->ended(status & 0xFF, true);
 }
 
 /// How many arguments follow `first`, its closing null not counted.
@@ -100,17 +120,17 @@ LOOPSCOPE_EXEC_LIST(execle, real().execve(path, arguments, environment),
                     environment = va_arg(list, char* const*))
 
 LOOPSCOPE_HOOK(void, _exit, (int status)) {
-  ends(status);
+  process_ends(t_thread, status);
   real()._exit(status);
   __builtin_unreachable();
 }
 LOOPSCOPE_HOOK(void, _Exit, (int status)) {
-  ends(status);
+  process_ends(t_thread, status);
   real()._Exit(status);
   __builtin_unreachable();
 }
 LOOPSCOPE_HOOK(void, quick_exit, (int status)) {
-  ends(status);
+  process_ends(t_thread, status);
   real().quick_exit(status);
   __builtin_unreachable();
 }
@@ -162,9 +182,12 @@ LOOPSCOPE_HOOK(int, waitid, (idtype_t kind, id_t id, siginfo_t* info, int option
 LOOPSCOPE_HOOK(int, daemon, (int keep_directory, int keep_stdio)) {
   Thread& thread = t_thread;
   const bool ours = live(thread);
-  if (ours) g_probe.process->ended(0, true);
+  process_ends(thread, 0);
   const int returned = real().daemon(keep_directory, keep_stdio);
-  if (ours && live(thread)) g_probe.process->still_running();
+  if (ours && live(thread)) {
+    g_probe.process->still_running();
+    undo_census();
+  }
   return returned;
 }
 

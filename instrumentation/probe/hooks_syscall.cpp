@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -59,7 +60,8 @@ constexpr long kWanted[] = {
     SYS_fcntl,       SYS_close,           SYS_close_range, SYS_exit_group,
     SYS_seccomp,     SYS_setuid,          SYS_setgid,      SYS_setgroups,
     SYS_setresuid,   SYS_setresgid,       SYS_chroot,      SYS_unshare,
-    SYS_setns,       SYS_prctl,
+    SYS_setns,       SYS_prctl,           SYS_exit,        SYS_execve,
+    SYS_execveat,
 };
 
 struct Bits {
@@ -83,6 +85,30 @@ T as(long value) noexcept {
     return reinterpret_cast<T>(value);
   } else {
     return static_cast<T>(value);
+  }
+}
+
+/// Of those that come to the default below.
+const char* name_of(long number) noexcept {
+  switch (number) {
+    case SYS_write:
+      return "write";
+    case SYS_readv:
+    case SYS_preadv:
+    case SYS_preadv2:
+    case SYS_pread64:
+      return "read";
+    case SYS_sendto:
+      return "sendto";
+    case SYS_recvfrom:
+      return "recvfrom";
+    case SYS_sendmsg:
+    case SYS_sendmmsg:
+      return "sendmsg";
+    case SYS_shutdown:
+      return "shutdown";
+    default:
+      return "write";  // writev and its like
   }
 }
 
@@ -174,9 +200,10 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
   switch (number) {
     case SYS_close: {
       if (!noting_for(thread)) return call();
-      const bool known = closing(thread, fd);
+      const StackStart site = caller_frame();
+      const bool known = closing(thread, fd, site);
       const long returned = call();
-      after_close(known, as<int>(returned));
+      after_close(thread, fd, known, as<int>(returned), "close", site);
       return returned;
     }
     case SYS_close_range: {
@@ -184,7 +211,8 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
       const std::uint64_t before = now(thread);
       const long returned = call();
       if (returned == 0) {
-        note_close_range(as<unsigned>(a0), as<unsigned>(a1), as<int>(a2), before);
+        note_close_range(thread, as<unsigned>(a0), as<unsigned>(a1), as<int>(a2), before,
+                         caller_frame());
       }
       return returned;
     }
@@ -228,7 +256,7 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
     case SYS_accept4: {
       if (!recording_for(thread)) return call();
       note_use(thread, fd);
-      const long returned = call();
+      const long returned = used(thread, fd, "accept", call());
       if (returned >= 0) {
         const auto* size = as<const socklen_t*>(a2);
         accepted(thread, as<int>(returned), fd, number == SYS_accept4 ? as<int>(a3) : 0,
@@ -240,7 +268,7 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
     case SYS_connect: {
       if (!noting_for(thread)) return call();
       note_use(thread, fd);
-      const long returned = call();
+      const long returned = used(thread, fd, "connect", call());
       note_connect(fd, as<const sockaddr*>(a1), as<socklen_t>(a2), as<int>(returned));
       return returned;
     }
@@ -249,21 +277,21 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
       if (returned == 0 && noting_for(thread)) {
         g_ledger.set_local(fd, as<const void*>(a1), as<socklen_t>(a2));
       }
-      return returned;
+      return used(thread, fd, "bind", returned);
     }
     case SYS_listen: {
       const long returned = call();
       if (returned == 0 && noting_for(thread)) {
         g_ledger.set_flags(fd, loopscope::recording::kFdListening, 0);
       }
-      return returned;
+      return used(thread, fd, "listen", returned);
     }
     case SYS_timerfd_settime: {
       const long returned = call();
       if (returned == 0 && noting_for(thread)) {
         timer_set(thread, fd, as<int>(a1), *as<const itimerspec*>(a2));
       }
-      return returned;
+      return used(thread, fd, "timerfd_settime", returned);
     }
     case SYS_epoll_ctl: {
       if (!recording_for(thread)) return call();
@@ -281,7 +309,7 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
       } else if (registers) {
         not_registered(as<int>(a2), before);
       }
-      return returned;
+      return used(thread, fd, "epoll_ctl", returned);
     }
     case SYS_epoll_wait:
     case SYS_epoll_pwait:
@@ -310,7 +338,7 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
     case SYS_recvmsg: {
       if (!noting_for(thread)) return call();
       note_use(thread, fd);
-      const long returned = call();
+      const long returned = used(thread, fd, "recvmsg", call());
       const auto* message = as<const msghdr*>(a1);
       if (returned >= 0 && message->msg_controllen != 0) {
         note_message(thread, message, as<int>(a2), caller_frame());
@@ -320,7 +348,7 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
     case SYS_recvmmsg: {
       if (!noting_for(thread)) return call();
       note_use(thread, fd);
-      const long returned = call();
+      const long returned = used(thread, fd, "recvmmsg", call());
       for (long i = 0; i < returned; ++i) {
         note_message(thread, &as<mmsghdr*>(a1)[i].msg_hdr, as<int>(a3), caller_frame());
       }
@@ -329,7 +357,7 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
     case SYS_read: {
       if (!noting_for(thread)) return call();
       note_use(thread, fd);
-      const long returned = call();
+      const long returned = used(thread, fd, "read", call());
       const FdSlot* slot = g_ledger.slot(fd);
       if (returned == 8 && slot != nullptr &&
           LedgerWriter::kind(*slot) == DescriptorKind::kTimerfd) {
@@ -337,9 +365,21 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
       }
       return returned;
     }
+    case SYS_exit:
+      // Of one thread of several; or all that seccomp's strict mode allows, in which even reading
+      // the TSC is fatal.
+      if (!__libc_single_threaded || g_probe.sealed) return call();
+      [[fallthrough]];
     case SYS_exit_group:
-      if (live(thread)) g_probe.process->ended(as<int>(a0) & 0xFF, true);
+      process_ends(thread, as<int>(a0));
       return call();
+    case SYS_execve:
+    case SYS_execveat: {
+      const bool ours = begin_exec(thread);
+      const long returned = call();
+      if (ours) exec_failed();
+      return returned;
+    }
     case SYS_seccomp:
     case SYS_prctl:
       // SECCOMP_SET_MODE_STRICT and _FILTER; PR_SET_SECCOMP.
@@ -357,7 +397,7 @@ extern "C" [[gnu::visibility("hidden")]] long loopscope_syscall(long number, lon
       return call();
     default:  // reads and writes of all kinds: the descriptor comes first
       if (noting_for(thread)) note_use(thread, fd);
-      return call();
+      return used(thread, fd, name_of(number), call());
   }
 }
 

@@ -13,14 +13,14 @@
 using namespace loopscope::probe;  // NOLINT(google-build-using-namespace): the definitions below
                                    // are C's
 
-#define IO(result, name, parameters, arguments, fd) \
-  LOOPSCOPE_HOOK(result, name, parameters) {        \
-    Thread& thread = t_thread;                      \
-    if (noting_for(thread)) [[likely]] {            \
-      note_use(thread, fd);                         \
-      return g_real.name arguments;                 \
-    }                                               \
-    return real().name arguments;                   \
+#define IO(result, name, parameters, arguments, fd)          \
+  LOOPSCOPE_HOOK(result, name, parameters) {                 \
+    Thread& thread = t_thread;                               \
+    if (noting_for(thread)) [[likely]] {                     \
+      note_use(thread, fd);                                  \
+      return used(thread, fd, #name, g_real.name arguments); \
+    }                                                        \
+    return real().name arguments;                            \
   }
 #define BIRTH(result, name, parameters, arguments, facts)
 #define FIRST(result, name, parameters, arguments)
@@ -69,12 +69,12 @@ LOOPSCOPE_HOOK(ssize_t, read, (int fd, void* to, size_t size)) {
   if (slot != nullptr) [[likely]] {
     note_use(thread, fd);
     if (LedgerWriter::kind(*slot) == DescriptorKind::kTimerfd) [[unlikely]] {
-      const ssize_t returned = g_real.read(fd, to, size);
+      const ssize_t returned = used(thread, fd, "read", g_real.read(fd, to, size));
       if (returned == 8) timer_read(thread, fd, to);
       return returned;
     }
   }
-  return g_real.read(fd, to, size);
+  return used(thread, fd, "read", g_real.read(fd, to, size));
 }
 LOOPSCOPE_SAME(ssize_t, __read, read, (int fd, void* to, size_t size))
 
@@ -82,7 +82,8 @@ LOOPSCOPE_HOOK(ssize_t, __read_chk, (int fd, void* to, size_t size, size_t room)
   Thread& thread = t_thread;
   const bool noted = noting_for(thread);
   if (noted) note_use(thread, fd);
-  const ssize_t returned = real().__read_chk(fd, to, size, room);
+  ssize_t returned = real().__read_chk(fd, to, size, room);
+  if (noted) returned = used(thread, fd, "read", returned);
   if (noted && returned == 8) {
     const FdSlot* slot = g_ledger.slot(fd);
     if (slot != nullptr && LedgerWriter::kind(*slot) == DescriptorKind::kTimerfd) {
@@ -96,7 +97,7 @@ LOOPSCOPE_HOOK(ssize_t, recvmsg, (int fd, struct msghdr* message, int flags)) {
   Thread& thread = t_thread;
   if (!noting_for(thread)) return real().recvmsg(fd, message, flags);
   note_use(thread, fd);
-  const ssize_t returned = g_real.recvmsg(fd, message, flags);
+  const ssize_t returned = used(thread, fd, "recvmsg", g_real.recvmsg(fd, message, flags));
   if (returned >= 0 && message->msg_controllen != 0) {
     note_message(thread, message, flags, caller_frame());
   }
@@ -109,7 +110,8 @@ LOOPSCOPE_HOOK(int, recvmmsg,
   Thread& thread = t_thread;
   if (!noting_for(thread)) return real().recvmmsg(fd, messages, count, flags, timeout);
   note_use(thread, fd);
-  const int returned = g_real.recvmmsg(fd, messages, count, flags, timeout);
+  const int returned =
+      used(thread, fd, "recvmmsg", g_real.recvmmsg(fd, messages, count, flags, timeout));
   for (int i = 0; i < returned; ++i) {
     note_message(thread, &messages[i].msg_hdr, flags, caller_frame());
   }
@@ -120,7 +122,7 @@ LOOPSCOPE_HOOK(int, connect, (int fd, const struct sockaddr* address, socklen_t 
   Thread& thread = t_thread;
   if (!noting_for(thread)) return real().connect(fd, address, size);
   note_use(thread, fd);
-  const int returned = g_real.connect(fd, address, size);
+  const int returned = used(thread, fd, "connect", g_real.connect(fd, address, size));
   note_connect(fd, address, size, returned);
   return returned;
 }
@@ -130,7 +132,7 @@ LOOPSCOPE_HOOK(int, bind, (int fd, const struct sockaddr* address, socklen_t siz
   Thread& thread = t_thread;
   const int returned = real().bind(fd, address, size);
   if (returned == 0 && noting_for(thread)) g_ledger.set_local(fd, address, size);
-  return returned;
+  return used(thread, fd, "bind", returned);
 }
 
 LOOPSCOPE_HOOK(int, listen, (int fd, int backlog)) {
@@ -139,7 +141,7 @@ LOOPSCOPE_HOOK(int, listen, (int fd, int backlog)) {
   if (returned == 0 && noting_for(thread)) {
     g_ledger.set_flags(fd, loopscope::recording::kFdListening, 0);
   }
-  return returned;
+  return used(thread, fd, "listen", returned);
 }
 
 LOOPSCOPE_HOOK(int, timerfd_settime,
@@ -147,5 +149,5 @@ LOOPSCOPE_HOOK(int, timerfd_settime,
   Thread& thread = t_thread;
   const int returned = real().timerfd_settime(fd, flags, wanted, was);
   if (returned == 0 && noting_for(thread)) timer_set(thread, fd, flags, *wanted);
-  return returned;
+  return used(thread, fd, "timerfd_settime", returned);
 }

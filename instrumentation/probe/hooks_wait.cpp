@@ -74,7 +74,7 @@ LOOPSCOPE_HOOK(int, epoll_ctl, (int epfd, int operation, int fd, struct epoll_ev
   } else if (registers) {
     not_registered(fd, before);
   }
-  return returned;
+  return used(thread, epfd, "epoll_ctl", returned);
 }
 
 LOOPSCOPE_HOOK(int, poll, (struct pollfd * fds, nfds_t count, int timeout)) {

@@ -87,6 +87,7 @@ Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
   settings.name = name;
   settings.backend = backend;
   if (epoll_fd < 0) settings.ring_turns = kPollRing;
+  if (g_probe.stall_ns != 0) settings.stall_threshold_ns = g_probe.stall_ns;
   auto* recorder = ::new (static_cast<void*>(loop->storage)) LoopRecorder(settings);
   recorder->set_epoll_fd(epoll_fd);
   recorder->enter(thread.tid);
@@ -131,6 +132,39 @@ void attribute(CurrentTurn& turn, std::uint64_t until_ns) noexcept {
     LedgerWriter::bump(turn.slot->busy_ns, until_ns - turn.mark_ns);
   }
   turn.mark_ns = until_ns;
+}
+
+/// Likewise, and the turn goes on.
+void attribute_part(Thread& thread, std::uint64_t until_ns) noexcept {
+  CurrentTurn& turn = thread.turn;
+  if (turn.slot != nullptr && until_ns > turn.mark_ns) {
+    Thread::Top& top = thread.top;
+    if (top.turn_started_ns != turn.started_ns) top = {nullptr, turn.started_ns, 0, 0, 0};
+    std::uint64_t ns = until_ns - turn.mark_ns;
+    if (turn.slot == top.slot) ns += top.ns;
+    // (Of one that is served piece by piece beside others, the pieces before it led are left out.)
+    if (ns > top.ns) {
+      top.slot = turn.slot;
+      top.ns = ns;
+      top.generation = turn.slot->generation.load();
+      top.site = turn.slot->site.load();
+    }
+  }
+  attribute(turn, until_ns);
+}
+
+/// The turn that `now` ended was the longest so far: whose it was. Before it is attributed.
+[[gnu::noinline, gnu::cold]] void tell_worst(Thread& thread, Loop& loop,
+                                             std::uint64_t now) noexcept {
+  if (thread.turn.loop == &loop && thread.turn.started_ns != 0) {
+    attribute_part(thread, now);
+    const Thread::Top& top = thread.top;
+    if (top.slot != nullptr && top.turn_started_ns == thread.turn.started_ns) {
+      return loop.recorder().worst_served(g_ledger.number(*top.slot), top.generation, top.ns,
+                                          top.site);
+    }
+  }
+  loop.recorder().worst_served(-1, 0, 0, 0);
 }
 
 }  // namespace
@@ -223,6 +257,8 @@ void begin_wait(Thread& thread, Loop& loop, std::int64_t timeout_ns) noexcept {
   thread.measuring = true;
   recorder.poll_begin();
   const std::uint64_t now = recorder.poll_started_ns();
+  if (recorder.worst_is_new()) [[unlikely]]
+    tell_worst(thread, loop, now);
   if (thread.turn.started_ns != 0) {
     if (thread.turn.loop == &loop) attribute(thread.turn, now);
     thread.turn.started_ns = 0;
@@ -260,16 +296,18 @@ void end_interrupted_wait(Thread& thread, Loop& loop) noexcept {
   errno = saved;
 }
 
-void served(Thread& thread, Loop& loop, const struct epoll_event* events, int count) noexcept {
+bool served(Thread& thread, Loop& loop, const struct epoll_event* events, int count) noexcept {
   CurrentTurn& turn = thread.turn;
   FdSlot* only = nullptr;
+  bool gone = false;
   for (int i = 0; i < count; ++i) {
-    const int fd = find_registration(loop.epoll_fd, events[i].data.u64);
-    FdSlot* slot = fd >= 0 ? g_ledger.slot(fd) : nullptr;
+    const Registration found = find_registration(loop.epoll_fd, events[i].data.u64);
+    FdSlot* slot = found.fd >= 0 ? g_ledger.slot(found.fd) : nullptr;
     if (slot == nullptr) {
       g_probe.process->drop(recording::DropKind::kEvents);
       continue;
     }
+    gone |= is_gone(*slot, found);
     LedgerWriter::bump(slot->events);
     slot->activity_ns.store(turn.started_ns);
     slot->turn.store(turn.number);
@@ -278,6 +316,7 @@ void served(Thread& thread, Loop& loop, const struct epoll_event* events, int co
   }
   // With one descriptor the whole turn is its; with several the calls on them tell.
   turn.slot = count == 1 ? only : nullptr;
+  return gone;
 }
 
 void switch_served(Thread& thread, FdSlot& slot) noexcept {
@@ -285,12 +324,12 @@ void switch_served(Thread& thread, FdSlot& slot) noexcept {
   // Another descriptor that the wait returned: its turn begins. One that was not (a log, a backend)
   // is used on behalf of the one being served.
   if (slot.turn.load() != turn.number || slot.turn_thread.load() != thread.tid) return;
-  if (turn.slot != nullptr) attribute(turn, now(thread));
+  if (turn.slot != nullptr) attribute_part(thread, now(thread));
   turn.slot = &slot;
 }
 
 void stop_serving(Thread& thread) noexcept {
-  attribute(thread.turn, now(thread));
+  attribute_part(thread, now(thread));
   thread.turn.slot = nullptr;
 }
 
@@ -358,6 +397,7 @@ void forget_loops(Thread& thread) noexcept {
   thread.loops = nullptr;
   thread.last_loop = nullptr;
   thread.turn = CurrentTurn{};
+  thread.top = {};
   for (WaitSite& site : thread.sites) site = WaitSite{};
 }
 

@@ -71,8 +71,9 @@ void begin_wait(Thread& thread, Loop& loop, std::int64_t timeout_ns) noexcept;
 void end_wait(Thread& thread, Loop& loop, int returned, std::int64_t timeout_ns, int most) noexcept;
 /// A wait that began outside (waits_outside) and was cut short.
 void end_interrupted_wait(Thread& thread, Loop& loop) noexcept;
-/// The descriptors that were ready; after end_wait().
-void served(Thread& thread, Loop& loop, const struct epoll_event* events, int count) noexcept;
+/// The descriptors that were ready; after end_wait(). True if one of them seems to have been closed
+/// before: events_after_close() has a closer look.
+bool served(Thread& thread, Loop& loop, const struct epoll_event* events, int count) noexcept;
 
 /// A descriptor is used in a turn.
 void switch_served(Thread& thread, FdSlot& slot) noexcept;

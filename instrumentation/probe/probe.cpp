@@ -16,8 +16,10 @@
 
 #include <new>
 
+#include "instrumentation/probe/census.h"
 #include "instrumentation/probe/loops.h"
 #include "instrumentation/probe/registrations.h"
+#include "instrumentation/probe/script_frames.h"
 #include "instrumentation/recording/paths.h"
 
 namespace loopscope::probe {
@@ -31,12 +33,20 @@ constexpr std::uint32_t kNotYet = 0;
 struct Options {
   std::int32_t run_pid = 0;
   Stacks stacks = Stacks::kFull;
+  bool scripts = false;
+  bool closes = false;
+  bool census = false;
+  std::uint64_t stall_ns = 0;
+  bool clock_known = false;
+  recording::ClockKind clock = recording::ClockKind::kMonotonic;
+  char boot_id[recording::kBootIdBytes] = "";
   char directory[recording::kPathBytes / 2] = "";
 };
 
 }  // namespace
 
-constinit Probe g_probe{&kNotYet, ~0u, Stacks::kFull, false, nullptr};
+constinit Probe g_probe{&kNotYet, ~0u, Stacks::kFull, false, nullptr, false, false, false, false,
+                        0};
 constinit LedgerWriter g_ledger;
 
 namespace {
@@ -45,9 +55,17 @@ std::uint32_t g_starting = 0;  // 0 not started, 1 being started, 2 started
 pthread_key_t g_thread_key;
 bool g_has_key = false;
 Options g_options;
+const char* const* g_arguments = nullptr;  // of the program, where libc tells constructors
 
-/// "run=PID,stacks=off|caller|full,dir=PATH"; `dir` takes all the rest. What is not understood is
-/// left out: a probe has nobody to complain to.
+std::uint64_t number_at(const char* at) noexcept {
+  std::uint64_t number = 0;
+  for (; *at >= '0' && *at <= '9'; ++at) number = number * 10 + static_cast<unsigned>(*at - '0');
+  return number;
+}
+
+/// "run=PID,stacks=off|caller|full,closes,scripts,census,stall=NS,clock=tsc|monotonic,
+/// boot=ID,dir=PATH"; `dir` takes all the rest. `clock` and `boot` spare each process asking. What
+/// is not understood is left out: a probe has nobody to complain to.
 void read_options(Options& options) noexcept {
   const char* at = secure_getenv("LOOPSCOPE_PROBE");
   while (at != nullptr && at[0] != '\0') {
@@ -55,11 +73,23 @@ void read_options(Options& options) noexcept {
       if (strlen(at + 4) < sizeof options.directory) strcpy(options.directory, at + 4);
       return;
     }
-    if (strncmp(at, "run=", 4) == 0) options.run_pid = static_cast<std::int32_t>(atol(at + 4));
+    if (strncmp(at, "run=", 4) == 0) options.run_pid = static_cast<std::int32_t>(number_at(at + 4));
     if (strncmp(at, "stacks=off", 10) == 0) options.stacks = Stacks::kOff;
     if (strncmp(at, "stacks=caller", 13) == 0) options.stacks = Stacks::kCaller;
-    at = strchr(at, ',');
-    if (at != nullptr) ++at;
+    if (strncmp(at, "scripts", 7) == 0) options.scripts = true;
+    if (strncmp(at, "closes", 6) == 0) options.closes = true;
+    if (strncmp(at, "census", 6) == 0) options.census = true;
+    if (strncmp(at, "stall=", 6) == 0) options.stall_ns = number_at(at + 6);
+    if (strncmp(at, "clock=", 6) == 0) {
+      options.clock_known = true;
+      options.clock = strncmp(at + 6, "tsc", 3) == 0 ? recording::ClockKind::kTsc
+                                                     : recording::ClockKind::kMonotonic;
+    }
+    const char* const end = strchrnul(at, ',');
+    if (strncmp(at, "boot=", 5) == 0 && end - at - 5 == recording::kBootIdBytes - 1) {
+      memcpy(options.boot_id, at + 5, recording::kBootIdBytes - 1);
+    }
+    at = *end != '\0' ? end + 1 : end;
   }
 }
 
@@ -93,8 +123,9 @@ void inherit_all() noexcept {
   const bool counted = stat("/proc/self/fd", &status) == 0 && status.st_size > 0;
   const auto wanted = counted ? static_cast<unsigned>(status.st_size) : 0;
   unsigned found = 0;
-  for (unsigned first = 0; first < highest; first += 256) {
-    const unsigned count = highest - first < 256 ? highest - first : 256;
+  unsigned most = counted ? 32 : 256;  // that will do for nearly everybody
+  for (unsigned first = 0; first < highest; first += most, most = 256) {
+    const unsigned count = highest - first < most ? highest - first : most;
     found += inherit(first, count);
     if (!counted || found >= wanted) break;
   }
@@ -103,11 +134,14 @@ void inherit_all() noexcept {
 void thread_ends(void* thread) {
   // In a forked child that recorded nothing they are the parent's.
   if (g_probe.process->settled()) end_thread_loops(*static_cast<Thread*>(thread));
+  thread_ended(static_cast<Thread*>(thread)->tid);
 }
 
 /// `status` is what exit(3) was given; of that, eight bits are left.
 void exits(int status, void*) {
-  if (g_probe.process != nullptr && t_thread.off == 0) g_probe.process->ended(status & 0xFF, true);
+  if (g_probe.process == nullptr || t_thread.off != 0) return;
+  take_census(t_thread);
+  g_probe.process->ended(status & 0xFF, true);
 }
 
 void start_thread(Thread& thread) noexcept {
@@ -115,6 +149,8 @@ void start_thread(Thread& thread) noexcept {
   thread.tid = g_probe.sealed ? 0 : static_cast<std::int32_t>(syscall(SYS_gettid));
   ::new (static_cast<void*>(thread.clock)) recording::Clock(g_probe.process->clock());
   expect_end(thread);
+  thread.failure = {};
+  thread_began(thread.tid);
   thread.state = Thread::kReady;
   errno = saved;
 }
@@ -146,9 +182,20 @@ bool start() noexcept {
     g_options.directory[0] = '\0';
   }
   g_probe.stacks = g_options.stacks;
+  g_probe.closes = g_options.closes;
+  g_probe.census = g_options.census;
+  g_probe.stall_ns = g_options.stall_ns;
+  if (g_options.scripts) {
+    g_probe.scripts = find_interpreters();
+    g_probe.told_scripts = true;
+  }
   recording::RegionSettings settings;
   settings.source = recording::SourceKind::kProbe;
   settings.run_pid = g_options.run_pid;
+  settings.clock_known = g_options.clock_known;
+  settings.clock = g_options.clock;
+  settings.boot_id = g_options.boot_id[0] != '\0' ? g_options.boot_id : nullptr;
+  settings.arguments = g_arguments;
   settings.directory = g_options.directory[0] != '\0' ? g_options.directory : nullptr;
   g_probe.process = &recording::ProcessRecorder::instance(settings);
   g_has_key = pthread_key_create(&g_thread_key, thread_ends) == 0;
@@ -214,18 +261,17 @@ bool on_a_stack_of_our_own(bool (*work)(Thread&) noexcept, Thread& thread) noexc
   return work(thread);
 }
 
-/// Before main and before most other constructors.
-[[gnu::constructor(101)]] void on_load() noexcept { come_alive(t_thread); }
-
-}  // namespace
-
-bool come_alive(Thread& thread) noexcept {
+/// come_alive(); `roomy`: there is stack enough.
+bool wake(Thread& thread, bool roomy) noexcept {
   if (thread.off != 0) return false;
   const int saved = errno;
   const Undisturbed undisturbed;
   const Quiet quiet(thread);
   bool alive = __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2;
-  if (!alive) alive = on_a_stack_of_our_own([](Thread&) noexcept { return start(); }, thread);
+  if (!alive) {
+    alive = roomy ? start()
+                  : on_a_stack_of_our_own([](Thread&) noexcept { return start(); }, thread);
+  }
   if (alive && !g_probe.process->settled()) {
     // A forked child of a program that has locked itself in goes unrecorded: a recording takes
     // system calls.
@@ -235,6 +281,19 @@ bool come_alive(Thread& thread) noexcept {
   errno = saved;
   return alive;
 }
+
+/// Before main and before most other constructors: on the program's first stack.
+[[gnu::constructor(101)]] void on_load([[maybe_unused]] int count,
+                                       [[maybe_unused]] char** arguments) noexcept {
+#if defined(__GLIBC__)
+  g_arguments = arguments;
+#endif
+  wake(t_thread, true);
+}
+
+}  // namespace
+
+bool come_alive(Thread& thread) noexcept { return wake(thread, false); }
 
 void expect_end(Thread& thread) noexcept {
   if (g_has_key) pthread_setspecific(g_thread_key, &thread);
@@ -284,6 +343,7 @@ void seal(Thread& thread) noexcept {
   g_probe.sealed = true;
   // The unwinder asks the kernel what can be read, a new site for the name of its program.
   g_probe.stacks = Stacks::kOff;
+  g_probe.scripts = g_probe.told_scripts = false;
 }
 
 }  // namespace loopscope::probe

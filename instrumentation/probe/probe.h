@@ -71,6 +71,27 @@ struct alignas(64) Thread {
   Loop* loops;  // all of this thread
   WaitSite sites[kWaitSites];
   alignas(8) unsigned char clock[sizeof(recording::Clock)];
+
+  /// Of the turn: the descriptor that took most of it so far, but for the one being served.
+  struct Top {
+    FdSlot* slot;  // null: none
+    std::uint64_t turn_started_ns;
+    std::uint64_t ns;
+    std::uint32_t generation;
+    std::uint32_t site;
+  };
+  Top top;
+
+  /// The last call that failed for its number: a sweep over all numbers is one place, met again and
+  /// again.
+  struct Failure {
+    std::uintptr_t pc;
+    std::uintptr_t sp;
+    recording::Incident* incident;
+    std::int32_t fd;
+    recording::SiteRef site;
+  };
+  Failure failure;
 };
 extern __thread Thread t_thread __attribute__((tls_model("initial-exec")));
 
@@ -80,6 +101,13 @@ struct Probe {
   Stacks stacks;
   bool sealed;  // a seccomp filter may kill us for a system call: make none
   recording::ProcessRecorder* process;
+  // The lines of scripts are asked for, and an interpreter is here that can be read; and a script
+  // may tell them. See script_frames.h.
+  bool scripts;
+  bool told_scripts;
+  bool closes;             // the place of each close is noted
+  bool census;             // the ledger is compared with the kernel when the process ends
+  std::uint64_t stall_ns;  // 0: as LoopSettings has it
 };
 extern Probe g_probe;
 extern LedgerWriter g_ledger;

@@ -35,6 +35,7 @@ Table* g_spare = nullptr;
 std::uint64_t g_entries = 0;
 std::uint32_t g_lock = 0;
 std::uint32_t g_any = 0;  // whether some registration does not name its descriptor itself
+bool g_incomplete = false;
 
 std::uint64_t pack(int epoll_fd, int fd, std::uint32_t generation) noexcept {
   return (static_cast<std::uint64_t>(epoll_fd) & 0xFFFFF) << 44 |
@@ -185,28 +186,34 @@ void note_registration(Thread& thread, int epoll_fd, int fd, std::uint64_t data)
   }
   // A handler that interrupted us here must not wait for us: off the books then.
   const Quiet quiet(thread);
-  if (!lock()) return g_probe.process->drop(recording::DropKind::kEvents);
+  if (!lock()) {
+    g_incomplete = true;
+    return g_probe.process->drop(recording::DropKind::kEvents);
+  }
   if (make_room()) {
     g_entries += put(*g_table, data, pack(epoll_fd, fd, generation(fd)));
     __atomic_store_n(&g_any, 1u, __ATOMIC_RELEASE);
   } else {
+    g_incomplete = true;
     g_probe.process->drop(recording::DropKind::kEvents);
   }
   __atomic_store_n(&g_lock, 0u, __ATOMIC_RELEASE);
 }
 
-int find_registration(int epoll_fd, std::uint64_t data) noexcept {
+bool registrations_complete() noexcept { return !g_incomplete; }
+
+Registration find_registration(int epoll_fd, std::uint64_t data) noexcept {
   if (const Entry* entry = look_up(epoll_fd, data)) {
-    return fd_of(__atomic_load_n(&entry->where, __ATOMIC_RELAXED));
+    const std::uint64_t where = __atomic_load_n(&entry->where, __ATOMIC_RELAXED);
+    return {fd_of(where), true, generation_of(where)};
   }
   // A pointer's low half is hardly ever the number of an open descriptor; data that never met the
   // table is a descriptor.
   const auto fd = static_cast<std::int32_t>(data);
   const FdSlot* slot = g_ledger.slot(fd);
-  return slot != nullptr && static_cast<std::uint32_t>(slot->registered_data.load()) ==
-                                static_cast<std::uint32_t>(fd)
-             ? fd
-             : -1;
+  const bool named = slot != nullptr && static_cast<std::uint32_t>(slot->registered_data.load()) ==
+                                            static_cast<std::uint32_t>(fd);
+  return {named ? fd : -1, false, 0};
 }
 
 void registrations_forked() noexcept {

@@ -19,8 +19,25 @@ namespace loopscope::probe {
 /// epoll_ctl registered `fd` or changed its registration.
 void note_registration(Thread& thread, int epoll_fd, int fd, std::uint64_t data) noexcept;
 
-/// The descriptor that was registered with that data; -1: not known.
-int find_registration(int epoll_fd, std::uint64_t data) noexcept;
+/// The descriptor that was registered with that data, and its generation then.
+struct Registration {
+  static constexpr std::uint32_t kBits = 0xFFFFF;  // as many of the generation are kept
+  int fd = -1;                                     // -1: not known
+  bool has_generation = false;                     // where the data names the descriptor: not kept
+  std::uint32_t generation = 0;
+};
+Registration find_registration(int epoll_fd, std::uint64_t data) noexcept;
+
+/// Whether the descriptor seems to have been closed since it was registered. (One that was
+/// registered while it did not count as open was opened out of sight.)
+inline bool is_gone(const FdSlot& slot, const Registration& found) noexcept {
+  const std::uint32_t now = slot.generation.load();
+  if (found.has_generation) return (now & Registration::kBits) != found.generation;
+  return now % 2 == 0 && now != 0;
+}
+
+/// Whether all that passed here is known; then is_gone() can be relied on.
+bool registrations_complete() noexcept;
 
 /// In a forked child.
 void registrations_forked() noexcept;

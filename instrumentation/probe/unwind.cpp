@@ -977,8 +977,10 @@ struct alignas(64) Memo {
   std::uint64_t generation;
   std::uint64_t most;                // frames that were asked for
   std::uint16_t slots[kMemoFrames];  // of each return address: words above sp
-  Word frames[kMemoFrames];
+  std::uint64_t note;                // with its key in the upper half; 0: none
+  Word frames[kMemoFrames - 1];      // the first is pc
 };
+static_assert(sizeof(Memo) == 192);
 constexpr std::size_t kMemos = 256;
 Memo memos[kMemos];
 
@@ -987,8 +989,10 @@ inline Memo& memo_of(const StackStart& start) {
 }
 static_assert(kMemos == 1 << 8);
 
-inline int recall_walk(const Memo& memo, const StackStart& start, std::uintptr_t* frames,
-                       int most) {
+/// Calls `take(i, frame)` for each frame but the first, and returns how many there are; 0 if the
+/// walk is not known.
+template <typename Take>
+inline int recall_walk(const Memo& memo, const StackStart& start, int most, Take take) {
   const std::uint32_t before = __atomic_load_n(&memo.sequence, __ATOMIC_ACQUIRE);
   const std::uint32_t count = __atomic_load_n(&memo.count, __ATOMIC_RELAXED);
   if (before % 2 != 0 || count - 1 >= kMemoFrames ||
@@ -1003,9 +1007,9 @@ inline int recall_walk(const Memo& memo, const StackStart& start, std::uintptr_t
   const Word room = (own_end - start.sp) / 8;
   for (std::uint32_t i = 1; i < count; ++i) {
     const Word slot = __atomic_load_n(&memo.slots[i], __ATOMIC_RELAXED);
-    const Word frame = __atomic_load_n(&memo.frames[i], __ATOMIC_RELAXED);
+    const Word frame = __atomic_load_n(&memo.frames[i - 1], __ATOMIC_RELAXED);
     if (slot >= room || stack_word(start.sp + 8 * slot) != frame) return 0;
-    frames[i] = frame;
+    take(i, frame);
   }
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
   if (__atomic_load_n(&memo.sequence, __ATOMIC_RELAXED) != before) return 0;
@@ -1027,9 +1031,10 @@ __attribute__((noinline)) void keep_walk(Memo& memo, const StackStart& start,
   __atomic_store_n(&memo.most, static_cast<std::uint64_t>(most), __ATOMIC_RELAXED);
   __atomic_store_n(&memo.generation, __atomic_load_n(&generation, __ATOMIC_RELAXED),
                    __ATOMIC_RELAXED);
+  __atomic_store_n(&memo.note, 0, __ATOMIC_RELAXED);
   for (int i = 1; i < count; ++i) {
     __atomic_store_n(&memo.slots[i], slots[i], __ATOMIC_RELAXED);
-    __atomic_store_n(&memo.frames[i], frames[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&memo.frames[i - 1], frames[i], __ATOMIC_RELAXED);
   }
   __atomic_store_n(&memo.sequence, before + 2, __ATOMIC_RELEASE);
 }
@@ -1040,7 +1045,8 @@ int unwind(const StackStart& start, std::uintptr_t* frames, int most) noexcept {
   if (most <= 0) return 0;
   frames[0] = start.pc;
   Memo& memo = memo_of(start);
-  if (const int known = recall_walk(memo, start, frames, most); known != 0) return known;
+  const auto take = [frames](std::uint32_t i, Word frame) { frames[i] = frame; };
+  if (const int known = recall_walk(memo, start, most, take); known != 0) return known;
   std::uint16_t slots[kMemoFrames];
   bool repeatable = most <= kMemoFrames;
   Frame frame = {start.pc, start.sp, start.bp};
@@ -1101,6 +1107,36 @@ int unwind(const StackStart& start, std::uintptr_t* frames, int most) noexcept {
   return count;
 }
 
+std::uint32_t recall_note(const StackStart& start, int most, std::uint32_t key) noexcept {
+  const Memo& memo = memo_of(start);
+  const std::uint64_t note = __atomic_load_n(&memo.note, __ATOMIC_RELAXED);
+  if (note >> 32 != key) return 0;
+  // The note is read before the sequence is; it belongs to this walk if it is the same after it.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (recall_walk(memo, start, most, [](std::uint32_t, Word) {}) == 0) return 0;
+  return __atomic_load_n(&memo.note, __ATOMIC_RELAXED) == note ? static_cast<std::uint32_t>(note)
+                                                               : 0;
+}
+
+void keep_note(const StackStart& start, const std::uintptr_t* frames, int count, int most,
+               std::uint32_t key, std::uint32_t note) noexcept {
+  Memo& memo = memo_of(start);
+  std::uint32_t before = __atomic_load_n(&memo.sequence, __ATOMIC_RELAXED);
+  if (before % 2 != 0 || !__atomic_compare_exchange_n(&memo.sequence, &before, before + 1, false,
+                                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+    return;
+  }
+  // Another thread may have put another walk here.
+  bool same = memo.pc == start.pc && memo.count == static_cast<std::uint32_t>(count) &&
+              memo.most == static_cast<std::uint64_t>(most);
+  for (int i = 1; same && i < count; ++i) same = memo.frames[i - 1] == frames[i];
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  if (same) {
+    __atomic_store_n(&memo.note, std::uint64_t{key} << 32 | note, __ATOMIC_RELAXED);
+  }
+  __atomic_store_n(&memo.sequence, before + 2, __ATOMIC_RELEASE);
+}
+
 void forget_unwind_rules() noexcept { __atomic_fetch_add(&generation, 1, __ATOMIC_RELAXED); }
 
 }  // namespace loopscope::probe
@@ -1114,6 +1150,10 @@ int unwind(const StackStart& start, std::uintptr_t* frames, int most) noexcept {
   frames[0] = start.pc;
   return 1;
 }
+
+std::uint32_t recall_note(const StackStart&, int, std::uint32_t) noexcept { return 0; }
+void keep_note(const StackStart&, const std::uintptr_t*, int, int, std::uint32_t,
+               std::uint32_t) noexcept {}
 
 void forget_unwind_rules() noexcept {}
 

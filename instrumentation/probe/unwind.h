@@ -34,6 +34,13 @@ struct StackStart {
 /// the pc of code that a signal interrupted.
 int unwind(const StackStart& start, std::uintptr_t* frames, int most) noexcept;
 
+/// Of a walk that is known, what keep_note() was given for it under that key; 0: nothing. As if the
+/// frames had been unwound and looked up, at half the cost. `key` and notes are 32 bits, not 0.
+std::uint32_t recall_note(const StackStart& start, int most, std::uint32_t key) noexcept;
+/// For the walk that unwind() has just made, its `count` frames being `frames`. One note a walk.
+void keep_note(const StackStart& start, const std::uintptr_t* frames, int count, int most,
+               std::uint32_t key, std::uint32_t note) noexcept;
+
 /// Rules learnt so far no longer count. To be called after dlclose(3): an object that is mapped
 /// where another was is noticed by its build-id, but not all objects have one.
 void forget_unwind_rules() noexcept;

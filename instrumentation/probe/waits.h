@@ -58,7 +58,7 @@ template <typename Call>
     return call();
   Loop* loop = epoll_loop(thread, epfd);
   if (loop == nullptr) [[unlikely]]
-    return call();
+    return used(thread, epfd, "epoll_wait", call());
   if (loop->waits_outside) [[unlikely]] {
     loop->waits_outside = false;
     timeout_ns = loop->outside_timeout;
@@ -70,8 +70,11 @@ template <typename Call>
   if (loop->recorder().forked()) [[unlikely]]
     return returned;
   end_wait(thread, *loop, returned, timeout_ns, most);
-  if (returned > 0) served(thread, *loop, events, returned);
-  return returned;
+  if (returned > 0) {
+    if (served(thread, *loop, events, returned)) [[unlikely]]
+      events_after_close(thread, *loop, events, returned, caller_frame());
+  }
+  return used(thread, epfd, "epoll_wait", returned);
 }
 
 /// `epoll_fd`: what epoll_among() says; `any`: whether it waits for any descriptor at all (a poll

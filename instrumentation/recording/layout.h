@@ -5,12 +5,12 @@
 //
 //   offset 0              Header              identity, directory of the parts, drop counters
 //   loops_offset          LoopEntry[]         where each loop's block is
-//   fds_offset            FdSlot[]            by descriptor number; reserved as numbers are used
-//   details_offset        FdDetail[]          likewise; the probe only, and so is what follows
-//   sites_offset          Site[]              where they were opened; reserved from the front
-//   modules_offset        Module[]            files that the code of sites lies in; likewise
+//   modules_offset        Module[]            files that the code of sites lies in; the probe only
 //   incidents_offset      Incident[]          what went wrong with descriptor numbers; likewise
+//   sites_offset          Site[]              where they were opened; likewise
 //   script_frames_offset  ScriptFrameEntry[]  lines of scripts that sites name; likewise
+//   fds_offset            FdSlot[]            by descriptor number; reserved as numbers are used
+//   details_offset        FdDetail[]          likewise; the probe only
 //   heap_offset           blocks              LoopBlock, WatcherBlock; handed out upwards, never
 //                                             returned
 //
@@ -92,9 +92,10 @@ inline constexpr std::uint32_t kMinRingTurns = 2 * kFoldTurns;
 inline constexpr std::uint32_t kMaxLoops = 1024;
 inline constexpr std::uint32_t kMaxWatchers = 512;  // names per loop
 inline constexpr std::uint32_t kDefaultRingTurns = 4096;
-/// Descriptor slots are reserved 256 numbers at a time.
-inline constexpr std::uint32_t kFdsPerChunk = 256;
-inline constexpr std::uint32_t kFdChunks = 4096;
+/// Descriptor slots are reserved 64 numbers at a time: few processes have more open, and each page
+/// costs its start 2 to 3 µs.
+inline constexpr std::uint32_t kFdsPerChunk = 64;
+inline constexpr std::uint32_t kFdChunks = 16384;
 inline constexpr std::uint32_t kMaxSites = 8192;
 inline constexpr std::uint32_t kMaxModules = 1024;
 inline constexpr std::uint32_t kSiteFrames = 16;
@@ -158,10 +159,6 @@ struct alignas(64) Header {
   Cell<std::uint32_t>
       recording_failed;  // errno of the first reservation that failed later on, 0: none
   Cell<std::uint64_t> dropped[static_cast<std::size_t>(DropKind::kCount)];
-  /// Bit c: slots [c·kFdsPerChunk, (c + 1)·kFdsPerChunk) are reserved. Others must not be touched,
-  /// not even to read: on a full file system a read of a hole through the mapping raises SIGBUS
-  /// too.
-  Cell<std::uint64_t> fd_chunks[kFdChunks / 64];
 
   // --- the ledger's counters ---
   Cell<std::uint32_t> site_count;          // in use, published with release
@@ -183,6 +180,11 @@ struct alignas(64) Header {
   /// the low one. How a child was killed only its parent learns. Place: number mod kReaped.
   Cell<std::uint64_t> reaped_count;
   Cell<std::uint64_t> reaped[kReaped];
+
+  /// Bit c: slots [c·kFdsPerChunk, (c + 1)·kFdsPerChunk) are reserved. Others must not be touched,
+  /// not even to read: on a full file system a read of a hole through the mapping raises SIGBUS
+  /// too.
+  Cell<std::uint64_t> fd_chunks[kFdChunks / 64];
 };
 
 /// Header::end_census. kNone: it ended by a signal, by a system call of its own, or without being
@@ -318,13 +320,16 @@ struct alignas(64) Incident {
   Text<24> call;  // "close", "recv"
 };
 
+inline constexpr std::uint32_t kModulePathTruncated = 1;
+inline constexpr std::uint32_t kModuleExecutable = 2;  // the program's own file
+
 /// A file that code was mapped from.
 struct alignas(64) Module {
   Cell<std::uint64_t> begin;  // of its mapping
   Cell<std::uint64_t> end;
   Cell<std::uint64_t> bias;  // what is added to an address in the file's ELF headers
   Cell<std::uint32_t> build_id_bytes;
-  Cell<std::uint32_t> path_truncated;
+  Cell<std::uint32_t> flags;  // kModulePathTruncated, kModuleExecutable
   Text<32> build_id;  // bytes, at most 31
   Text<256> path;
 };
@@ -504,7 +509,7 @@ static_assert(sizeof(TurnRecord) == 32);
 static_assert(sizeof(FdSlot) == 64);
 static_assert(sizeof(LoopEntry) == 16);
 static_assert(offsetof(LoopHot, folded) == 64);
-static_assert(sizeof(Header) % 64 == 0 && sizeof(Header) <= 4096);
+static_assert(sizeof(Header) % 64 == 0 && offsetof(Header, fd_chunks) < 4096);
 static_assert(sizeof(FdDetail) == 256);
 static_assert(sizeof(Site) == 256);
 static_assert(sizeof(Module) == 320);

@@ -11,6 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <bit>
+
 namespace loopscope::recording {
 namespace {
 
@@ -24,9 +26,20 @@ void store_text(Text<Size>& to, const char* text, std::size_t size) noexcept {
     memcpy(&word, text + at, 8);
     __atomic_store_n(reinterpret_cast<unsigned long long*>(to.raw + at), word, __ATOMIC_RELAXED);
   }
+  // The rest, which may be nothing; mostly without calling memcpy.
   unsigned long long last = 0;
-  memcpy(&last, text + at, size - at);
+  if (std::endian::native == std::endian::little && at != 0 && size > at) {
+    memcpy(&last, text + size - 8, 8);
+    last >>= 8 * (8 - (size - at));
+  } else if (size > at) {
+    memcpy(&last, text + at, size - at);
+  }
   __atomic_store_n(reinterpret_cast<unsigned long long*>(to.raw + at), last, __ATOMIC_RELAXED);
+}
+
+template <unsigned Size>
+void clear_text(Text<Size>& to) noexcept {
+  __atomic_store_n(reinterpret_cast<unsigned long long*>(to.raw), 0ull, __ATOMIC_RELAXED);
 }
 
 template <unsigned Size>
@@ -52,6 +65,17 @@ void raise_to(Cell<T>& cell, T value) noexcept {
 std::uint64_t mix(std::uint64_t hash, std::uint64_t value) noexcept {
   hash = (hash ^ value) * 0x9E3779B97F4A7C15ull;
   return hash ^ (hash >> 29);
+}
+
+std::uint64_t mix_bytes(std::uint64_t hash, const char* bytes, std::size_t size) noexcept {
+  for (; size >= 8; bytes += 8, size -= 8) {
+    std::uint64_t word;
+    memcpy(&word, bytes, 8);
+    hash = mix(hash, word);
+  }
+  std::uint64_t last = 0;
+  memcpy(&last, bytes, size);
+  return mix(hash, last);
 }
 
 /// The build id of the ELF image mapped at `begin`, from its PT_NOTE segments.
@@ -99,6 +123,8 @@ void LedgerWriter::attach(ProcessRecorder& process) noexcept {
   details_ = region.details();
   sites_ = region.sites();
   modules_ = region.modules();
+  incidents_ = region.incidents();
+  script_frames_ = region.script_frames();
   slots_ = static_cast<std::uint32_t>(header_->fd_slots);
   header_->has_ledger = 1;
 }
@@ -107,9 +133,14 @@ void LedgerWriter::forget() noexcept {
   next_site_ = 0;
   next_module_ = 0;
   module_reserved_ = 0;
+  next_incident_ = 0;
+  incidents_reserved_ = 0;
   registered_end_.store(0);
   memset(site_pages_, 0, sizeof site_pages_);
   memset(index_, 0, sizeof index_);
+  if (next_script_frame_ != 0) memset(script_index_, 0, sizeof script_index_);
+  next_script_frame_ = 0;
+  script_reserved_ = 0;
 }
 
 FdSlot* LedgerWriter::reserve_slot(int fd) noexcept {
@@ -147,6 +178,10 @@ void LedgerWriter::reserve_ahead() noexcept {
       return;
     __atomic_fetch_or(&site_pages_[page / 64], 1ull << (page % 64), __ATOMIC_RELEASE);
   }
+  constexpr std::uint32_t kIncidents = kMaxIncidents * sizeof(Incident);
+  if (reserve(process_->region(), header_->incidents_offset, kIncidents)) {
+    __atomic_store_n(&incidents_reserved_, kIncidents, __ATOMIC_RELEASE);
+  }
 }
 
 void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
@@ -155,6 +190,7 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   if (is_open(*slot)) {
     bump(header_->fd_lost);
     one_closed(*slot);
+    note_death(fd, {});
     slot->generation.add(1);
   }
   FdDetail& detail = details_[fd];
@@ -177,9 +213,10 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   detail.thread_id.store(birth.thread_id);
   detail.opened_ns.store(birth.now_ns);
   detail.pair_fd.store(birth.pair_fd + 1);
+  detail.peer_closed_ms.store(0);
   // An address begins with its family: 0 is none.
-  store_text(detail.local, "", 0);
-  store_text(detail.peer, "", 0);
+  clear_text(detail.local);
+  clear_text(detail.peer);
   set_target(fd, birth.target != nullptr ? birth.target : "", birth.target_size);
   slot->generation.store_release(generation);
 
@@ -218,11 +255,21 @@ void LedgerWriter::one_closed(FdSlot& slot) noexcept {
   }
 }
 
-bool LedgerWriter::closed(int fd) noexcept {
+void LedgerWriter::note_death(int fd, const Death& death) noexcept {
+  FdDetail& detail = details_[fd];
+  detail.close_site.store(death.site);
+  detail.close_thread_id.store(death.thread_id);
+  detail.closed_ns.store(death.now_ns);
+}
+
+bool LedgerWriter::closed(int fd, const Death& death) noexcept {
   FdSlot* there = slot(fd);
   if (there == nullptr) return false;
   std::uint32_t generation = there->generation.load();
   if ((generation & 1) == 0) return false;
+  // Before it counts as closed: who finds it so may ask where. The next birth leaves this alone, as
+  // events may come for the one before.
+  if (death.now_ns != 0) note_death(fd, death);
   // Two threads may close one number at once; only one of them does.
   if (__libc_single_threaded) {
     there->generation.store_release(generation + 1);
@@ -234,6 +281,18 @@ bool LedgerWriter::closed(int fd) noexcept {
   return true;
 }
 
+void LedgerWriter::met(int fd, const Birth& birth) noexcept {
+  Birth unseen = birth;
+  unseen.origin = FdOrigin::kMet;
+  if (slots_ != 0) bump(header_->fd_met);
+  opened(fd, unseen);
+}
+
+void LedgerWriter::was_closed_unseen(int fd) noexcept {
+  bump(header_->fd_lost);
+  if (slot(fd) != nullptr) note_death(fd, {});
+}
+
 void LedgerWriter::closed_unseen_birth() noexcept {
   if (slots_ == 0) return;
   constexpr auto kOther = static_cast<std::size_t>(DescriptorKind::kOther);
@@ -242,8 +301,8 @@ void LedgerWriter::closed_unseen_birth() noexcept {
   bump(header_->fd_closed[kOther]);
 }
 
-void LedgerWriter::closed_range(std::uint32_t first, std::uint32_t last,
-                                std::uint64_t before_ns) noexcept {
+void LedgerWriter::closed_range(std::uint32_t first, std::uint32_t last, std::uint64_t before_ns,
+                                const Death& death) noexcept {
   for (std::uint64_t number = first; number <= last && number < slots_; ++number) {
     const FdSlot* there = slot(static_cast<int>(number));
     if (there == nullptr) {
@@ -251,7 +310,7 @@ void LedgerWriter::closed_range(std::uint32_t first, std::uint32_t last,
       continue;
     }
     if (is_open(*there) && details_[number].opened_ns.load() <= before_ns) {
-      closed(static_cast<int>(number));
+      closed(static_cast<int>(number), death);
     }
   }
 }
@@ -321,11 +380,16 @@ void LedgerWriter::set_peer(int fd, const void* address, std::size_t size) noexc
 }
 
 SiteRef LedgerWriter::site(DescriptorKind kind, const std::uintptr_t* frames, int count,
-                           std::uint64_t now_ns) noexcept {
+                           std::uint64_t now_ns, const ScriptStack* scripts,
+                           SiteRole role) noexcept {
   if (slots_ == 0 || count == 0) return 0;
   if (count > static_cast<int>(kSiteFrames)) count = kSiteFrames;
-  std::uint64_t hash = static_cast<std::uint64_t>(kind) + 1;
+  std::uint64_t hash = (static_cast<std::uint64_t>(kind) + 1) | static_cast<std::uint64_t>(role)
+                                                                    << 32;
   for (int i = 0; i < count; ++i) hash = mix(hash, frames[i]);
+  if (scripts != nullptr) {
+    for (std::uint32_t i = 0; i < scripts->count; ++i) hash = mix(hash, scripts->lines[i]);
+  }
   if (hash == 0) hash = 1;
   std::uint32_t at = static_cast<std::uint32_t>(hash >> 32) % kIndexSize;
   for (;;) {
@@ -334,7 +398,7 @@ SiteRef LedgerWriter::site(DescriptorKind kind, const std::uintptr_t* frames, in
     if (sites_[ref - 1].hash.load() == hash) return ref;
     at = (at + 1) % kIndexSize;
   }
-  const SiteRef made = make_site(hash, kind, frames, count, now_ns);
+  const SiteRef made = make_site(hash, kind, frames, count, now_ns, scripts, role);
   if (made == 0) return 0;
   // The index has twice as many places as there are sites: one is free.
   for (;;) {
@@ -352,8 +416,8 @@ SiteRef LedgerWriter::site(DescriptorKind kind, const std::uintptr_t* frames, in
 }
 
 SiteRef LedgerWriter::make_site(std::uint64_t hash, DescriptorKind kind,
-                                const std::uintptr_t* frames, int count,
-                                std::uint64_t now_ns) noexcept {
+                                const std::uintptr_t* frames, int count, std::uint64_t now_ns,
+                                const ScriptStack* scripts, SiteRole role) noexcept {
   const int saved = errno;
   std::uint32_t index = __atomic_load_n(&next_site_, __ATOMIC_RELAXED);
   do {
@@ -375,11 +439,16 @@ SiteRef LedgerWriter::make_site(std::uint64_t hash, DescriptorKind kind,
   }
   Site& site = sites_[index];
   site.kind.store(static_cast<std::uint32_t>(kind));
+  site.role.store(static_cast<std::uint32_t>(role));
   site.frame_count.store(static_cast<std::uint32_t>(count));
   site.first_ns.store(now_ns);
   for (int i = 0; i < count; ++i) {
     site.frames[i].store(frames[i]);
     site.modules[i].store(module_of(frames[i]));
+  }
+  if (scripts != nullptr) {
+    for (std::uint32_t i = 0; i < scripts->count; ++i) site.scripts[i].store(scripts->lines[i]);
+    site.script_count.store(scripts->count);
   }
   site.hash.store_release(hash);
   std::uint32_t published = header_->site_count.load();
@@ -391,6 +460,188 @@ SiteRef LedgerWriter::make_site(std::uint64_t hash, DescriptorKind kind,
   return index + 1;
 }
 
+std::uint32_t LedgerWriter::script_frame(const ScriptLine& line) noexcept {
+  if (slots_ == 0) return 0;
+  std::uint64_t hash = mix(line.line, line.function_size);
+  hash = mix_bytes(hash, line.function, line.function_size);
+  hash = mix_bytes(hash, line.file, line.file_size);
+  if (hash == 0) hash = 1;
+  constexpr std::uint32_t kPlaces = 2 * kMaxScriptFrames;
+  std::uint32_t at = static_cast<std::uint32_t>(hash >> 32) % kPlaces;
+  for (;;) {
+    const std::uint32_t ref = __atomic_load_n(&script_index_[at], __ATOMIC_ACQUIRE);
+    if (ref == 0) break;
+    if (script_frames_[ref - 1].hash.load() == hash) return ref;
+    at = (at + 1) % kPlaces;
+  }
+  const std::uint32_t made = make_script_frame(hash, line);
+  if (made == 0) return 0;
+  // As with sites.
+  for (;;) {
+    std::uint32_t there = 0;
+    if (__atomic_compare_exchange_n(&script_index_[at], &there, made, false, __ATOMIC_RELEASE,
+                                    __ATOMIC_ACQUIRE)) {
+      return made;
+    }
+    if (script_frames_[there - 1].hash.load() == hash) return there;
+    at = (at + 1) % kPlaces;
+  }
+}
+
+std::uint32_t LedgerWriter::make_script_frame(std::uint64_t hash, const ScriptLine& line) noexcept {
+  const std::uint32_t index =
+      __atomic_load_n(&next_script_frame_, __ATOMIC_RELAXED) < kMaxScriptFrames
+          ? __atomic_fetch_add(&next_script_frame_, 1, __ATOMIC_RELAXED)
+          : kMaxScriptFrames;
+  if (index >= kMaxScriptFrames) {
+    process_->drop(DropKind::kSites);
+    return 0;
+  }
+  const std::uint32_t wanted = (index + 1) * sizeof(ScriptFrameEntry);
+  if (__atomic_load_n(&script_reserved_, __ATOMIC_ACQUIRE) < wanted) {
+    const std::uint32_t size = (wanted + 4095) / 4096 * 4096;
+    const int saved = errno;
+    const bool reserved = reserve(process_->region(), header_->script_frames_offset, size);
+    errno = saved;
+    if (!reserved) {
+      process_->drop(DropKind::kSites);
+      return 0;
+    }
+    __atomic_store_n(&script_reserved_, size, __ATOMIC_RELEASE);
+  }
+  ScriptFrameEntry& entry = script_frames_[index];
+  entry.line.store(line.line);
+  store_text(entry.function, line.function, line.function_size);
+  // Of a path that is too long the end tells more.
+  constexpr std::size_t kMost = sizeof entry.file.raw - 1;
+  const std::size_t cut = line.file_size > kMost ? line.file_size - kMost : 0;
+  store_text(entry.file, line.file + cut, line.file_size - cut);
+  entry.hash.store_release(hash);
+  std::uint32_t published = header_->script_frame_count.load();
+  while (published < index + 1 &&
+         !__atomic_compare_exchange_n(&header_->script_frame_count.raw, &published, index + 1,
+                                      false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+  }
+  return index + 1;
+}
+
+void LedgerWriter::told_scripts(int fd, const ScriptStack& scripts, std::uint64_t now_ns) noexcept {
+  FdSlot* there = slot(fd);
+  if (there == nullptr || !is_open(*there) || scripts.count == 0) return;
+  const SiteRef before = there->site.load();
+  if (before == 0) return;
+  Site& old = sites_[before - 1];
+  std::uintptr_t frames[kSiteFrames];
+  const auto most = static_cast<int>(old.frame_count.load());
+  int count = 0;
+  // Generated code moves about: of its frames the lines tell more, and always the same.
+  for (; count < most && (count == 0 || old.modules[count].load() != 0); ++count) {
+    frames[count] = old.frames[count].load();
+  }
+  const SiteRef after =
+      site(static_cast<DescriptorKind>(old.kind.load()), frames, count, now_ns, &scripts);
+  if (after == 0 || after == before) return;
+  there->site.store(after);
+  bump(old.opened, ~std::uint64_t{0});  // one less
+  Site& its = sites_[after - 1];
+  bump(its.opened);
+  its.last_ns.store(now_ns);
+  const std::uint64_t opened = its.opened.load();
+  const std::uint64_t closed = its.closed.load();
+  if (opened > closed) raise_to(its.peak, opened - closed);
+}
+
+Incident* LedgerWriter::find_incident(std::uint64_t hash) const noexcept {
+  const std::uint32_t count = header_->incident_count.load_acquire();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (incidents_[i].hash.load_acquire() == hash) return &incidents_[i];
+  }
+  return nullptr;
+}
+
+Incident* LedgerWriter::make_incident() noexcept {
+  std::uint32_t index = __atomic_load_n(&next_incident_, __ATOMIC_RELAXED);
+  do {
+    if (index >= kMaxIncidents) return nullptr;
+  } while (!__atomic_compare_exchange_n(&next_incident_, &index, index + 1, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED));
+  const std::uint32_t wanted = (index + 1) * sizeof(Incident);
+  if (__atomic_load_n(&incidents_reserved_, __ATOMIC_ACQUIRE) < wanted) {
+    const std::uint32_t size = (wanted + 4095) / 4096 * 4096;
+    const int saved = errno;
+    const bool reserved = reserve(process_->region(), header_->incidents_offset, size);
+    errno = saved;
+    if (!reserved) return nullptr;
+    __atomic_store_n(&incidents_reserved_, size, __ATOMIC_RELEASE);
+  }
+  return &incidents_[index];
+}
+
+Incident* LedgerWriter::incident(const Mishap& mishap) noexcept {
+  if (slots_ == 0) return nullptr;
+  // What the number was before.
+  SiteRef open_site = 0;
+  SiteRef close_site = 0;
+  std::uint64_t opened_ns = 0;
+  std::uint64_t closed_ns = 0;
+  std::int32_t close_thread_id = 0;
+  DescriptorKind its_kind = DescriptorKind::kOther;
+  const FdSlot* there = slot(mishap.fd);
+  const bool was_open = mishap.kind != IncidentKind::kCloseNeverOpened &&
+                        mishap.kind != IncidentKind::kUseNeverOpened;
+  if (there != nullptr && was_open) {
+    const FdDetail& detail = details_[mishap.fd];
+    const std::uint32_t last = detail.generation.load();
+    const std::uint32_t its = mishap.generation != 0 ? mishap.generation : last;
+    if (last == its) {
+      open_site = there->site.load();
+      opened_ns = detail.opened_ns.load();
+      its_kind = kind(*there);
+    }
+    // Its close, unless another one was closed since.
+    const std::uint32_t deaths_since = (there->generation.load() - its + 1) / 2;
+    if (deaths_since == 1) {
+      close_site = detail.close_site.load();
+      closed_ns = detail.closed_ns.load();
+      close_thread_id = detail.close_thread_id.load();
+    }
+  }
+
+  std::uint64_t hash = mix(static_cast<std::uint64_t>(mishap.kind), mishap.site);
+  hash = mix(mix(hash, close_site), open_site);
+  if (hash == 0) hash = 1;
+  Incident* incident = find_incident(hash);
+  if (incident == nullptr) {
+    // Two threads may make one incident twice; that does no harm.
+    incident = make_incident();
+    if (incident == nullptr) {
+      process_->drop(DropKind::kIncidents);
+      return nullptr;
+    }
+    incident->kind.store(static_cast<std::uint32_t>(mishap.kind));
+    incident->descriptor_kind.store(static_cast<std::uint32_t>(its_kind));
+    incident->site.store(mishap.site);
+    incident->close_site.store(close_site);
+    incident->open_site.store(open_site);
+    incident->thread_id.store(mishap.thread_id);
+    incident->first_ns.store(mishap.now_ns);
+    incident->opened_ns.store(opened_ns);
+    incident->closed_ns.store(closed_ns);
+    incident->close_thread_id.store(close_thread_id);
+    incident->fd.store(mishap.fd);
+    store_text(incident->call, mishap.call, strlen(mishap.call));
+    incident->hash.store_release(hash);
+    const auto made = static_cast<std::uint32_t>(incident - incidents_) + 1;
+    std::uint32_t published = header_->incident_count.load();
+    while (published < made &&
+           !__atomic_compare_exchange_n(&header_->incident_count.raw, &published, made, false,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    }
+  }
+  again(*incident, mishap.fd, mishap.now_ns, mishap.consecutive);
+  return incident;
+}
+
 std::uint16_t LedgerWriter::module_of(std::uintptr_t address) noexcept {
   dl_find_object found{};
   if (_dl_find_object(reinterpret_cast<void*>(address - 1), &found) != 0) return 0;
@@ -398,21 +649,26 @@ std::uint16_t LedgerWriter::module_of(std::uintptr_t address) noexcept {
   const auto end = reinterpret_cast<std::uintptr_t>(found.dlfo_map_end);
   const std::uintptr_t bias = found.dlfo_link_map->l_addr;
   const char* name = found.dlfo_link_map->l_name;
+  const bool executable = name == nullptr || name[0] == '\0';
+  const std::uint32_t known = header_->module_count.load_acquire();
+  for (std::uint32_t i = 0; i < known; ++i) {
+    const Module& module = modules_[i];
+    if (module.begin.load() != begin || module.end.load() != end || module.bias.load() != bias) {
+      continue;
+    }
+    // There is one executable, and it stays; a library may lie where another one was.
+    if (executable ? (module.flags.load() & kModuleExecutable) != 0
+                   : strncmp(module.path.raw, name, sizeof module.path.raw - 1) == 0) {
+      return static_cast<std::uint16_t>(i + 1);
+    }
+  }
   char exe[sizeof(Module::path)];
-  if (name == nullptr || name[0] == '\0') {
+  if (executable) {
     const ssize_t size = readlink("/proc/self/exe", exe, sizeof exe - 1);
     exe[size > 0 ? size : 0] = '\0';
     name = exe;
   }
   const std::size_t name_size = strlen(name);
-  const std::uint32_t known = header_->module_count.load_acquire();
-  for (std::uint32_t i = 0; i < known; ++i) {
-    const Module& module = modules_[i];
-    if (module.begin.load() == begin && module.end.load() == end && module.bias.load() == bias &&
-        strncmp(module.path.raw, name, sizeof module.path.raw - 1) == 0) {
-      return static_cast<std::uint16_t>(i + 1);
-    }
-  }
   // Two threads may add one module twice; that does no harm.
   const std::uint32_t index = __atomic_fetch_add(&next_module_, 1, __ATOMIC_RELAXED);
   if (index >= kMaxModules) {
@@ -436,7 +692,8 @@ std::uint16_t LedgerWriter::module_of(std::uintptr_t address) noexcept {
   const std::size_t id_size = build_id_of(begin, end, bias, id, sizeof id);
   store_bytes(module.build_id, id, id_size);
   module.build_id_bytes.store(static_cast<std::uint32_t>(id_size));
-  module.path_truncated.store(name_size > sizeof module.path.raw - 1 ? 1 : 0);
+  module.flags.store((name_size > sizeof module.path.raw - 1 ? kModulePathTruncated : 0) |
+                     (executable ? kModuleExecutable : 0));
   store_text(module.path, name, name_size);
   std::uint32_t published = known;
   while (published < index + 1 &&

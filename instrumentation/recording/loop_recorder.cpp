@@ -80,6 +80,37 @@ void LoopRecorder::count_rare(std::int32_t ready) noexcept {
   if ((flags & kSaturatedBit) != 0) hot.saturated.add(1);
 }
 
+void LoopRecorder::long_turn(std::uint64_t turn, std::uint64_t busy) noexcept {
+  if (busy >= stall_threshold_ns_) block_->hot.stalls.add(1);
+  if (busy <= worst_busy_ns_) return;
+  LoopWorst& worst = block_->worst;
+  worst.at_ns.store(turn_start_);
+  worst.busy_ns.store(busy);
+  worst.ready.store(block_->hot.current_ready.load());
+  worst.watcher.store(top_watcher_);
+  worst.watcher_ns.store(top_ns_);
+  worst.served_fd.store(0);
+  worst.served_generation.store(0);
+  worst.served_ns.store(0);
+  worst.served_site.store(0);
+  worst.turn.store_release(turn);
+  worst_is_new_ = true;
+  // Every turn beyond the longest, and every stall, comes here.
+  worst_busy_ns_ = busy;
+  long_ns_ = busy + 1 < stall_threshold_ns_ ? busy + 1 : stall_threshold_ns_;
+}
+
+void LoopRecorder::worst_served(int fd, std::uint32_t generation, std::uint64_t ns,
+                                std::uint32_t site) noexcept {
+  worst_is_new_ = false;
+  if (block_ == nullptr || fd < 0) return;
+  LoopWorst& worst = block_->worst;
+  worst.served_generation.store(generation);
+  worst.served_ns.store(ns);
+  worst.served_site.store(site);
+  worst.served_fd.store(fd + 1);
+}
+
 void LoopRecorder::fold(std::uint64_t last, std::uint64_t poll, std::uint64_t busy) noexcept {
   LoopBlock& block = *block_;
   LoopHot& hot = block.hot;
@@ -131,6 +162,10 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   watcher_count_ = 0;
   memset(watchers_, 0, sizeof watchers_);
   stall_threshold_ns_ = settings.stall_threshold_ns;
+  long_ns_ = stall_threshold_ns_ < 1 ? stall_threshold_ns_ : 1;
+  worst_busy_ns_ = 0;
+  worst_lag_ns_ = 0;
+  worst_is_new_ = false;
   if (!process_.active()) return;
 
   const int saved = errno;
@@ -165,7 +200,7 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
     entry->generation.store((entry->generation.load() + 1) & ~1ull);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     block_ = region.at<LoopBlock>(entry->block_offset.load());
-  } else if (made < kMaxLoops) {
+  } else if (made < kMaxLoops && reserve_loop_entry(region, made)) {
     const std::uint64_t ring_bytes = turns * sizeof(TurnRecord);
     const std::uint64_t offset = allocate(region, sizeof(LoopBlock) + ring_bytes);
     if (offset != 0) {
@@ -209,6 +244,8 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
     clear_buckets(buckets, kTimeBuckets);
   }
   clear_buckets(block.ready_buckets, kCountBuckets);
+  block.worst.turn.store(0);
+  block.worst.lag_ns.store(0);
   close_section();
 
   block.name.store(settings.name,
@@ -348,6 +385,13 @@ void LoopRecorder::timer_lag(WatcherRef watcher, std::uint64_t due_ns,
   open_section();
   count(block_->hot.timer_lag, block_->timer_lag_buckets[index], lag);
   close_section();
+  if (lag > worst_lag_ns_) [[unlikely]] {
+    worst_lag_ns_ = lag;
+    LoopWorst& worst = block_->worst;
+    worst.lag_watcher.store(watcher);
+    worst.lag_at_ns.store(ran_ns);
+    worst.lag_ns.store_release(lag);
+  }
   if (WatcherBlock* block = watchers_[watcher]; block != nullptr && block->has_lag.load() != 0) {
     const std::uint64_t sequence = block->sequence.load();
     block->sequence.store(sequence + 1);

@@ -141,6 +141,12 @@ class LoopRecorder {
   /// Events that the wait of this turn returned, kReadyUnknown if not known.
   std::int32_t ready() const noexcept { return ready_; }
 
+  /// Whether the turn that the last call finished is the longest so far; until told by whom.
+  bool worst_is_new() const noexcept { return worst_is_new_; }
+  /// The descriptor that took most of it; `site` that opened it, index plus 1, 0: unknown.
+  void worst_served(int fd, std::uint32_t generation, std::uint64_t ns,
+                    std::uint32_t site) noexcept;
+
   /// A timer that was due at `due_ns` ran at `ran_ns` (CLOCK_MONOTONIC). Ran early counts as no
   /// lag.
   void timer_lag(WatcherRef watcher, std::uint64_t due_ns, std::uint64_t ran_ns) noexcept;
@@ -194,6 +200,8 @@ class LoopRecorder {
   void end_at(const WaitOutcome& outcome, std::uint64_t now) noexcept;
   void finish_turn(std::uint64_t now) noexcept;
   void count_rare(std::int32_t ready) noexcept;
+  /// A stall, or longer than any turn before.
+  void long_turn(std::uint64_t turn, std::uint64_t busy) noexcept;
   /// Counts the turns up to `last`, whose durations are given: they may be too long for its record.
   void fold(std::uint64_t last, std::uint64_t poll, std::uint64_t busy) noexcept;
 
@@ -228,13 +236,17 @@ class LoopRecorder {
   std::uint64_t excluded_ns_ = 0;   // time inside the running callback that is not its own
   TurnRecord* ring_ = nullptr;
   std::uint64_t ring_mask_ = 0;
-  std::uint64_t stall_threshold_ns_ = 0;
-  std::uint64_t top_ns_ = 0;  // longest named callback of the turn
+  std::uint64_t long_ns_ = 0;  // from here on a turn is a stall or the longest so far
+  std::uint64_t top_ns_ = 0;   // longest named callback of the turn
   WatcherRef top_watcher_ = 0;
   std::uint32_t callbacks_ = 0;  // named callbacks that ran in this turn
+  bool worst_is_new_ = false;
   Clock clock_;
 
   ProcessRecorder& process_;
+  std::uint64_t stall_threshold_ns_ = 0;
+  std::uint64_t worst_busy_ns_ = 0;
+  std::uint64_t worst_lag_ns_ = 0;
   WatcherRef running_ = 0;
   std::uint32_t stamp_ = 1;  // frames from before a fork or a pause are void
   std::uint32_t watcher_count_ = 0;
@@ -308,8 +320,8 @@ inline void LoopRecorder::finish_turn(std::uint64_t now) noexcept {
   if (ready <= 0 || hot.current_timeout_ns.load() == 0 || hot.current_result.load() != 0)
       [[unlikely]]
     count_rare(ready);
-  if (busy >= stall_threshold_ns_) [[unlikely]]
-    hot.stalls.add(1);
+  if (busy >= long_ns_) [[unlikely]]
+    long_turn(turn, busy);
 
   turn_start_ = 0;
   callbacks_ = 0;

@@ -42,6 +42,11 @@ void prune_directory(const char* directory, std::size_t keep) noexcept;
 /// How many recordings of ended processes are kept.
 inline constexpr std::size_t kKeptRecordings = 32;
 
+/// /proc/sys/kernel/random/boot_id, and its end.
+inline constexpr std::size_t kBootIdBytes = 37;
+/// False if it cannot be read.
+bool read_boot_id(char (&to)[kBootIdBytes]) noexcept;
+
 /// Field 22 of /proc/PID/stat (clock ticks after boot); 0 if there is no such process or it is a
 /// zombie.
 std::uint64_t read_start_ticks(std::int32_t pid) noexcept;

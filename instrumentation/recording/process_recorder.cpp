@@ -38,9 +38,10 @@ ProcessRecorder* ProcessRecorder::existing() noexcept {
 void ProcessRecorder::start(const RegionSettings& settings) noexcept {
   const int saved = errno;
   settings_ = settings;
-  settings_.clock = choose_clock();
+  if (!settings.clock_known) settings_.clock = choose_clock();
   sentinel_.arm();
   make_region();
+  settings_.arguments = nullptr;  // a forked child may call itself something else by then
   errno = saved;
 }
 

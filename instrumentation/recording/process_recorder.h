@@ -18,7 +18,8 @@ namespace loopscope::recording {
 class ProcessRecorder {
  public:
   /// Creates the recording on the first call. Any thread. The settings count on the first call
-  /// only; a forked child's recording is made with them too, so `directory` must stay valid.
+  /// only; a forked child's recording is made with them too (but for `arguments`), so `directory`
+  /// and `boot_id` must stay valid.
   static ProcessRecorder& instance(const RegionSettings& settings = {}) noexcept;
 
   /// The instance if there is one already, for paths that must not create it.

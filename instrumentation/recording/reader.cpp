@@ -69,7 +69,7 @@ struct HeaderEnd1 {
 };
 static_assert(offsetof(Header, argv) + kArgvBytes == HeaderEnd1::kOffset);
 static_assert(sizeof(HeaderEnd1) + HeaderEnd1::kOffset <= HeaderEnd1::kHeaderBytes);
-static_assert(sizeof(LoopBlock) == 45568 && sizeof(WatcherBlock) == 9408 &&
+static_assert(offsetof(LoopBlock, worst) == 45568 && sizeof(WatcherBlock) == 9408 &&
               offsetof(FdSlot, registered_epoll_fd) == 4);
 
 }  // namespace
@@ -465,6 +465,58 @@ bool Reader::read_worst(std::uint64_t block_at, LoopSnapshot& loop,
     lag.watcher = watcher(worst.lag_watcher.load());
   }
   return true;
+}
+
+std::vector<StalledLoop> Reader::stalled(std::uint64_t at_least_ns) const {
+  std::vector<StalledLoop> stalled;
+  Cell<std::uint32_t> count;
+  if (header_.version != kVersion ||
+      !bytes_->read(offsetof(Header, loop_count), &count, sizeof count)) {
+    return stalled;
+  }
+  std::vector<LoopEntry> entries(std::min(count.load(), kMaxLoops));
+  if (entries.empty() ||
+      !bytes_->read(header_.loops_offset, entries.data(), entries.size() * sizeof(LoopEntry))) {
+    return stalled;
+  }
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  for (std::uint32_t id = 0; id < entries.size(); ++id) {
+    const std::uint64_t block_at = entries[id].block_offset.load();
+    const std::uint64_t generation = entries[id].generation.load();
+    if (block_at == 0 || block_at % 64 != 0 || generation % 2 == 0) continue;
+    LoopHot hot;
+    constexpr std::size_t kFront = offsetof(LoopHot, current_poll_ns);
+    if (!bytes_->read(block_at, &hot, kFront)) continue;
+    const std::uint64_t now = monotonic_ns();
+    const std::uint64_t since = hot.phase_since_ns.load();
+    if (hot.phase.load() != Phase::kDispatching || now < since || now - since < at_least_ns) {
+      continue;
+    }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    // One that moved meanwhile is not stalled.
+    std::uint64_t sequence = 0;
+    Cell<std::uint32_t> ended;
+    LoopWorst worst;
+    StalledLoop loop;
+    loop.loop_id = id;
+    loop.generation = generation;
+    loop.turn = hot.turns.load() + 1;
+    loop.age_ns = now - since;
+    LoopEntry again;
+    if (!bytes_->read(block_at + offsetof(LoopBlock, ended), &ended, sizeof ended) ||
+        !bytes_->read(block_at + offsetof(LoopBlock, thread_id), &loop.thread_id,
+                      sizeof loop.thread_id) ||
+        !bytes_->read(block_at + offsetof(LoopBlock, worst), &worst, offsetof(LoopWorst, ready)) ||
+        !bytes_->read(block_at, &sequence, sizeof sequence) ||
+        !bytes_->read(header_.loops_offset + id * sizeof(LoopEntry), &again, sizeof again) ||
+        ended.load() != 0 || sequence != hot.sequence.load() || sequence % 2 != 0 ||
+        again.generation.load() != generation) {
+      continue;
+    }
+    if (worst.turn.load() != 0) loop.longest_ns = worst.busy_ns.load();
+    stalled.push_back(loop);
+  }
+  return stalled;
 }
 
 Follow Reader::next(std::uint32_t loop_id, std::uint64_t& cursor, Turn& turn, std::uint64_t& lost) {

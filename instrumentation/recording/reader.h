@@ -35,6 +35,16 @@ struct ReadOptions {
   bool details = false;
 };
 
+/// A loop whose turn has been busy for long, and still is.
+struct StalledLoop {
+  std::uint32_t loop_id = 0;
+  std::uint64_t generation = 0;
+  std::int32_t thread_id = 0;
+  std::uint64_t turn = 0;        // the one in progress
+  std::uint64_t age_ns = 0;      // how long it has been busy
+  std::uint64_t longest_ns = 0;  // the longest finished turn; 0: none yet
+};
+
 /// Answers of TurnFollower::next().
 enum class Follow {
   kTurn,        // one more turn
@@ -59,6 +69,11 @@ class Reader {
   /// FdSlot::generation of each of `numbers` at this moment: 0 for one that the ledger never saw.
   /// Empty if they cannot be had.
   std::vector<std::uint32_t> generations(const std::vector<std::int32_t>& numbers) const;
+
+  /// The loops that are busy with one turn for at least so long. For looking often: reads only what
+  /// it must, 2 µs a recording and 1 µs a loop. Whether the process still lives is not asked: one
+  /// that was killed in a turn seems to be busy with it for ever. Empty for format 1.
+  std::vector<StalledLoop> stalled(std::uint64_t at_least_ns) const;
 
   /// Follows the turns of one loop one by one; starts at the oldest still there.
   Follow next(std::uint32_t loop_id, std::uint64_t& cursor, Turn& turn, std::uint64_t& lost);

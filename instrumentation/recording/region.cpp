@@ -25,7 +25,8 @@ namespace loopscope::recording {
 namespace {
 
 constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kHeaderArea = 4096;
+constexpr std::uint64_t kHeaderArea = 8192;
+static_assert(sizeof(Header) <= kHeaderArea);
 constexpr std::uint64_t kMaxFdSlots = 1u << 20;
 // Address space, not memory: halved until the host's limits (RLIMIT_AS, RLIMIT_FSIZE) allow it.
 constexpr std::uint64_t kLargestHeap = 128ull << 20;
@@ -43,8 +44,26 @@ std::uint64_t largest_heap(std::uint64_t fixed) noexcept {
 constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t to) {
   return (value + to - 1) / to * to;
 }
-/// Header and directory of loops: reserved at creation.
-constexpr std::uint64_t kFirstPart = round_up(kHeaderArea + kMaxLoops * sizeof(LoopEntry), kPage);
+/// Header and the front of the directory of loops: reserved at creation.
+constexpr std::uint64_t kFirstPart = kHeaderArea + kLoopsAtStart * sizeof(LoopEntry);
+static_assert(kFirstPart % kPage == 0);
+
+/// Where the parts lie. Those of which every process uses the front come first: the page tables of
+/// that are two pages then.
+struct Parts {
+  std::uint64_t loops = kHeaderArea;
+  std::uint64_t modules = loops + round_up(kMaxLoops * sizeof(LoopEntry), kPage);
+  std::uint64_t incidents = modules + round_up(kMaxModules * sizeof(Module), kPage);
+  std::uint64_t sites = incidents + round_up(kMaxIncidents * sizeof(Incident), kPage);
+  std::uint64_t script_frames = sites + round_up(kMaxSites * sizeof(Site), kPage);
+  std::uint64_t fds = script_frames + round_up(kMaxScriptFrames * sizeof(ScriptFrameEntry), kPage);
+  std::uint64_t details;
+  std::uint64_t heap;
+
+  explicit Parts(std::uint64_t fd_slots)
+      : details(fds + round_up(fd_slots * sizeof(FdSlot), kPage)),
+        heap(details + round_up(fd_slots * sizeof(FdDetail), kPage)) {}
+};
 
 [[gnu::format(printf, 2, 3)]] void explain(Region& region, const char* format, ...) {
   va_list arguments;
@@ -68,12 +87,33 @@ std::size_t read_file(const char* path, char* to, std::size_t size) {
   return used;
 }
 
-void describe_process(Header& header) {
+/// As /proc/PID/cmdline has it: the arguments, each with its end.
+void store_arguments(Header& header, const char* const* arguments) {
+  std::size_t used = 0;
+  for (; *arguments != nullptr; ++arguments) {
+    const std::size_t size = strlen(*arguments) + 1;
+    const std::size_t room = kArgvBytes - used;
+    memcpy(header.argv + used, *arguments, size < room ? size : room);
+    used += size < room ? size : room;
+    if (size > room) header.argv_truncated = 1;
+  }
+  header.argv_bytes = static_cast<std::uint32_t>(used);
+}
+
+void read_arguments(Header& header) {
   char arguments[kArgvBytes + 1];
   const std::size_t size = read_file("/proc/self/cmdline", arguments, sizeof arguments);
   header.argv_truncated = size > kArgvBytes ? 1 : 0;
   header.argv_bytes = static_cast<std::uint32_t>(size > kArgvBytes ? kArgvBytes : size);
   memcpy(header.argv, arguments, header.argv_bytes);
+}
+
+void describe_process(Header& header, const RegionSettings& settings) {
+  if (settings.arguments != nullptr) {
+    store_arguments(header, settings.arguments);
+  } else {
+    read_arguments(header);
+  }
   header.argv[kArgvBytes - 1] = '\0';
 
   // argv[0], not /proc/self/exe (redis-server's names redis-check-rdb) and not comm (a thread may
@@ -88,23 +128,29 @@ void describe_process(Header& header) {
     header.exe_device = exe.st_dev;
     header.exe_inode = exe.st_ino;
   }
-  read_file("/proc/sys/kernel/random/boot_id", header.boot_id, sizeof header.boot_id - 1);
-  for (char& c : header.boot_id) {
-    if (c == '\n') c = '\0';
+  char boot_id[kBootIdBytes] = "";
+  if (settings.boot_id != nullptr) {
+    memcpy(header.boot_id, settings.boot_id, strnlen(settings.boot_id, kBootIdBytes - 1));
+  } else if (read_boot_id(boot_id)) {
+    memcpy(header.boot_id, boot_id, sizeof boot_id);
   }
 }
 
 /// The directory, made if need be; refuses one that others could write to or that is not a
 /// directory at all.
 bool usable_directory(Region& region, const char* path) {
-  if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-    explain(region,
-            "cannot make the directory %s: %s; set LOOPSCOPE_DIR to a directory you can write to",
-            path, strerrordesc_np(errno));
-    return false;
-  }
   struct stat status {};
-  if (lstat(path, &status) != 0 || !S_ISDIR(status.st_mode)) {
+  bool there = lstat(path, &status) == 0;
+  if (!there) {
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+      explain(region,
+              "cannot make the directory %s: %s; set LOOPSCOPE_DIR to a directory you can write to",
+              path, strerrordesc_np(errno));
+      return false;
+    }
+    there = lstat(path, &status) == 0;
+  }
+  if (!there || !S_ISDIR(status.st_mode)) {
     explain(region, "%s is not a directory; remove it or set LOOPSCOPE_DIR", path);
     return false;
   }
@@ -117,61 +163,63 @@ bool usable_directory(Region& region, const char* path) {
   return true;
 }
 
-void lay_out(Region& region, unsigned char* base, std::uint64_t fd_slots, std::uint64_t bytes) {
-  region.base = base;
-  region.bytes = bytes;
+void lay_out(Region& region, const Parts& parts, std::uint64_t fd_slots) {
   Header& header = *region.header();
-  header.loops_offset = kHeaderArea;
-  header.fds_offset = kFirstPart;
+  header.loops_offset = parts.loops;
+  header.modules_offset = parts.modules;
+  header.incidents_offset = parts.incidents;
+  header.sites_offset = parts.sites;
+  header.script_frames_offset = parts.script_frames;
+  header.fds_offset = parts.fds;
   header.fd_slots = fd_slots;
-  header.details_offset = header.fds_offset + round_up(fd_slots * sizeof(FdSlot), kPage);
-  header.sites_offset = header.details_offset + round_up(fd_slots * sizeof(FdDetail), kPage);
-  header.modules_offset = header.sites_offset + round_up(kMaxSites * sizeof(Site), kPage);
-  header.incidents_offset = header.modules_offset + round_up(kMaxModules * sizeof(Module), kPage);
-  header.script_frames_offset =
-      header.incidents_offset + round_up(kMaxIncidents * sizeof(Incident), kPage);
-  header.heap_offset =
-      header.script_frames_offset + round_up(kMaxScriptFrames * sizeof(ScriptFrameEntry), kPage);
-  header.file_bytes = bytes;
+  header.details_offset = parts.details;
+  header.heap_offset = parts.heap;
+  header.file_bytes = region.bytes;
 }
 
-/// posix_fallocate(3) of the first `bytes`, which a signal may interrupt; 0 or an errno.
-int allocate_front(int fd, std::uint64_t bytes) {
+/// posix_fallocate(3), which a signal may interrupt; 0 or an errno.
+int allocate_part(int fd, std::uint64_t offset, std::uint64_t bytes) {
   int failure = 0;
   do {
-    failure = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+    failure = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes));
   } while (failure == EINTR);
   return failure;
 }
 
-/// Maps a file of `bytes` at `path` with its first part reserved.
-unsigned char* map_file(Region& region, const char* path, std::uint64_t bytes,
-                        std::uint64_t reserved) {
+/// A new file; -1 and the reason in `region` if it cannot be made.
+int create_file(Region& region, const char* path) {
   const int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) {
-    explain(region, "cannot create %s: %s%s", path, strerrordesc_np(errno),
-            errno == ENOSPC ? "; free some space there or set LOOPSCOPE_DIR"
-                            : "; set LOOPSCOPE_DIR to a directory you can write to");
-    return nullptr;
+    const int why = errno;
+    explain(region, "cannot create %s: %s%s", path, strerrordesc_np(why),
+            why == ENOSPC ? "; free some space there or set LOOPSCOPE_DIR"
+                          : "; set LOOPSCOPE_DIR to a directory you can write to");
+    errno = why;
   }
+  return fd;
+}
+
+/// Maps the new file `fd` with its first part reserved.
+unsigned char* map_file(Region& region, int fd, const char* path, std::uint64_t bytes) {
   unsigned char* base = nullptr;
+  int why = 0;
   if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
+    why = errno;
     explain(region, "cannot size %s to %llu bytes: %s", path,
-            static_cast<unsigned long long>(bytes), strerrordesc_np(errno));
-  } else if (const int failure = allocate_front(fd, reserved); failure != 0) {
+            static_cast<unsigned long long>(bytes), strerrordesc_np(why));
+  } else if (why = allocate_part(fd, 0, kFirstPart); why != 0) {
     explain(region, "cannot reserve space for %s: %s; free some space there or set LOOPSCOPE_DIR",
-            path, strerrordesc_np(failure));
+            path, strerrordesc_np(why));
   } else {
     void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (mapped == MAP_FAILED) {
-      explain(region, "cannot map %s: %s", path, strerrordesc_np(errno));
+      why = errno;
+      explain(region, "cannot map %s: %s", path, strerrordesc_np(why));
     } else {
       base = static_cast<unsigned char*>(mapped);
     }
   }
-  // The mapping keeps the file; the observed program sees no descriptor of ours.
-  close(fd);
-  if (base == nullptr) unlink(path);
+  errno = why;
   return base;
 }
 
@@ -183,38 +231,54 @@ std::uint64_t largest_file() {
 }
 
 struct FileWish {
-  std::uint64_t fixed;    // bytes before the heap
+  Parts parts;
   std::uint64_t largest;  // bytes
   std::uint64_t start_ticks;
   std::int32_t run_pid;
+  /// Every process has descriptors: with the file at hand their first chunk is had for less than
+  /// reserve() takes, and of the pages only those that are used are mapped.
+  bool with_first_chunk;
 };
 
 /// A file in `directory`, mapped; null and the reason in `region` if it cannot be had.
 unsigned char* make_file(Region& region, const char* directory, const FileWish& wish,
-                         char (&path)[kPathBytes], std::uint64_t& bytes) {
+                         char (&path)[kPathBytes], std::uint64_t& bytes, bool& has_chunk) {
   if (!usable_directory(region, directory)) return nullptr;
   // Under `loopscope run`, that command does.
   if (wish.run_pid == 0) prune_directory(directory, kKeptRecordings);
   // The first number that is free: the files before it belong to what this process ran before an
   // exec.
+  int fd = -1;
   for (unsigned image = 0; image < kMaxImages; ++image) {
     if (!recording_path(path, sizeof path, directory,
-                        {getpid(), wish.start_ticks, image, wish.run_pid}))
-      break;
-    if (access(path, F_OK) != 0) break;
+                        {getpid(), wish.start_ticks, image, wish.run_pid})) {
+      explain(region,
+              "the path of the recording directory is too long; set LOOPSCOPE_DIR to a "
+              "shorter one");
+      return nullptr;
+    }
+    fd = create_file(region, path);
+    if (fd >= 0 || errno != EEXIST) break;
   }
-  for (std::uint64_t heap = largest_heap(wish.fixed); heap >= kSmallestHeap; heap /= 2) {
-    bytes = wish.fixed + heap;
+  if (fd < 0) return nullptr;
+  unsigned char* base = nullptr;
+  for (std::uint64_t heap = largest_heap(wish.parts.heap); heap >= kSmallestHeap; heap /= 2) {
+    bytes = wish.parts.heap + heap;
     if (bytes > wish.largest) {
       explain(region, "the file size limit (ulimit -f) is too small for a recording");
       continue;
     }
     region.error[0] = '\0';
-    unsigned char* base = map_file(region, path, bytes, kFirstPart);
-    if (base != nullptr) return base;
-    if (errno != ENOMEM && errno != EAGAIN) break;
+    base = map_file(region, fd, path, bytes);
+    if (base != nullptr || (errno != ENOMEM && errno != EAGAIN)) break;
   }
-  return nullptr;
+  has_chunk = base != nullptr && wish.with_first_chunk &&
+              allocate_part(fd, wish.parts.fds, kFdsPerChunk * sizeof(FdSlot)) == 0 &&
+              allocate_part(fd, wish.parts.details, kFdsPerChunk * sizeof(FdDetail)) == 0;
+  // The mapping keeps the file; the observed program sees no descriptor of ours.
+  close(fd);
+  if (base == nullptr) unlink(path);
+  return base;
 }
 
 }  // namespace
@@ -228,34 +292,34 @@ bool create_region(Region& region, const RegionSettings& settings) noexcept {
     fd_slots = limit.rlim_max;
   if (fd_slots < 1024) fd_slots = 1024;  // descriptors above a lowered limit may still be open
 
-  const std::uint64_t fixed = kFirstPart + round_up(fd_slots * sizeof(FdSlot), kPage) +
-                              round_up(fd_slots * sizeof(FdDetail), kPage) +
-                              round_up(kMaxSites * sizeof(Site), kPage) +
-                              round_up(kMaxModules * sizeof(Module), kPage);
+  const Parts parts(fd_slots);
   char path[kPathBytes];
   std::uint64_t bytes = 0;
-  FileWish wish{fixed, largest_file(), read_start_ticks(getpid()), settings.run_pid};
+  const bool is_probe = settings.source == SourceKind::kProbe;
+  const FileWish wish{parts, largest_file(), read_start_ticks(getpid()), settings.run_pid,
+                      is_probe};
+  bool has_chunk = false;
   unsigned char* base = nullptr;
   char directory[kPathBytes / 2];
   if (settings.directory != nullptr) {
-    base = make_file(region, settings.directory, wish, path, bytes);
+    base = make_file(region, settings.directory, wish, path, bytes, has_chunk);
   } else if (default_directory(directory, sizeof directory)) {
-    base = make_file(region, directory, wish, path, bytes);
+    base = make_file(region, directory, wish, path, bytes, has_chunk);
   } else {
     explain(region,
             "the path of the recording directory is too long; set LOOPSCOPE_DIR to a shorter one");
   }
   // A process that has become another user cannot write where its ancestor could.
-  if (base == nullptr && settings.directory != nullptr && settings.source == SourceKind::kProbe &&
+  if (base == nullptr && settings.directory != nullptr && is_probe &&
       user_directory(directory, sizeof directory) && strcmp(directory, settings.directory) != 0) {
-    base = make_file(region, directory, wish, path, bytes);
+    base = make_file(region, directory, wish, path, bytes, has_chunk);
   }
 
   bool in_file = base != nullptr;
   if (!in_file) {
-    for (std::uint64_t heap = largest_heap(fixed); base == nullptr && heap >= kSmallestHeap;
+    for (std::uint64_t heap = largest_heap(parts.heap); base == nullptr && heap >= kSmallestHeap;
          heap /= 2) {
-      bytes = fixed + heap;
+      bytes = parts.heap + heap;
       void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (mapped != MAP_FAILED) base = static_cast<unsigned char*>(mapped);
@@ -263,10 +327,13 @@ bool create_region(Region& region, const RegionSettings& settings) noexcept {
     if (base == nullptr) return false;
   }
 
-  lay_out(region, base, fd_slots, bytes);
+  region.base = base;
+  region.bytes = bytes;
+  lay_out(region, parts, fd_slots);
   if (in_file) {
-    snprintf(region.path, sizeof region.path, "%s", path);
+    memcpy(region.path, path, strlen(path) + 1);
     region.reserves_lazily = true;
+    if (has_chunk) region.header()->fd_chunks[0].store(1);
   }
 
   Header& header = *region.header();
@@ -282,7 +349,7 @@ bool create_region(Region& region, const RegionSettings& settings) noexcept {
   header.started_realtime_ns = realtime_ns();
   header.clock = static_cast<std::uint32_t>(settings.clock);
   header.state.store(static_cast<std::uint32_t>(ProcessState::kRunning));
-  describe_process(header);
+  describe_process(header, settings);
   __atomic_store_n(&header.magic, kMagic, __ATOMIC_RELEASE);
   return true;
 }
@@ -311,6 +378,12 @@ bool reserve(const Region& region, std::uint64_t offset, std::uint64_t size) noe
   return failure == 0;
 }
 
+bool reserve_loop_entry(const Region& region, std::uint32_t index) noexcept {
+  constexpr std::uint32_t kPerPage = kPage / sizeof(LoopEntry);
+  if (index < kLoopsAtStart || index % kPerPage != 0) return true;
+  return reserve(region, region.header()->loops_offset + index * sizeof(LoopEntry), kPage);
+}
+
 std::uint64_t allocate(const Region& region, std::uint64_t size) noexcept {
   Header& header = *region.header();
   const std::uint64_t wanted = round_up(size, 64);
@@ -332,7 +405,10 @@ std::uint64_t allocate(const Region& region, std::uint64_t size) noexcept {
 void ForkSentinel::arm() noexcept {
   static std::uint32_t never_forked =
       1;  // without MADV_WIPEONFORK (before Linux 4.14) forks go unnoticed
-  void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // MAP_NORESERVE only keeps the kernel from joining it to a neighbour that it would be split from
+  // again.
+  void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (page != MAP_FAILED && madvise(page, kPage, MADV_WIPEONFORK) == 0) {
     word_ = static_cast<std::uint32_t*>(page);
   } else {

@@ -395,6 +395,7 @@ void write_frame(Writer& json, const StackFrame& frame) {
   json.key("module").string_or_null(frame.module);
   json.key("offset").integer(frame.offset);
   json.key("inlined").boolean(frame.inlined);
+  json.key("script").boolean(frame.script);
   json.end('}');
 }
 

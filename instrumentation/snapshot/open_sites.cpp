@@ -23,6 +23,13 @@ const ModuleRecord* module_of(const Ledger& ledger, const SiteFrame& frame) {
 
 std::vector<StackFrame> stack_of(const Ledger& ledger, const SiteRecord& site, StackNames* names) {
   std::vector<StackFrame> stack;
+  for (const recording::ScriptFrame& line : site.scripts) {
+    StackFrame& frame = stack.emplace_back();
+    frame.function = line.function;
+    frame.file = line.file;
+    frame.line = static_cast<int>(line.line);
+    frame.script = true;
+  }
   for (const SiteFrame& frame : site.frames) {
     const ModuleRecord* module = module_of(ledger, frame);
     if (names == nullptr) {
@@ -35,6 +42,11 @@ std::vector<StackFrame> stack_of(const Ledger& ledger, const SiteRecord& site, S
 }
 
 }  // namespace
+
+std::vector<StackFrame> named_stack(const Ledger& ledger, const SiteRecord& site,
+                                    StackNames* names) {
+  return stack_of(ledger, site, names);
+}
 
 StackFrame unnamed_frame(const SiteFrame& frame, const ModuleRecord* module) {
   StackFrame unnamed;

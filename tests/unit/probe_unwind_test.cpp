@@ -373,6 +373,40 @@ TEST(ProbeUnwind, StopsWhenAskedTo) {
   EXPECT_EQ(none, 7u);
 }
 
+TEST(ProbeUnwind, NotesAreOfOneWalk) {
+  constexpr std::uint32_t kKey = 1u << 31 | 7;
+  Word stack[1100] = {};
+  Word& return_address = stack[8192 / sizeof(Word) - 1];
+  return_address = in_large_frame();
+  const StackStart start{in_large_frame(), reinterpret_cast<Word>(stack), 0};
+  Word frames[2];
+  EXPECT_EQ(recall_note(start, 2, kKey), 0u);
+  ASSERT_EQ(unwind(start, frames, 2), 2);
+  EXPECT_EQ(recall_note(start, 2, kKey), 0u);
+  keep_note(start, frames, 2, 2, kKey, 99);
+  EXPECT_EQ(recall_note(start, 2, kKey), 99u);
+  EXPECT_EQ(recall_note(start, 2, kKey + 1), 0u);
+  EXPECT_EQ(recall_note(start, 1, kKey), 0u);
+
+  // Another caller; and as it was.
+  return_address = in_large_frame() + 1;
+  EXPECT_EQ(recall_note(start, 2, kKey), 0u);
+  return_address = in_large_frame();
+  EXPECT_EQ(recall_note(start, 2, kKey), 99u);
+
+  // A note for a walk that another one has replaced is not kept.
+  const Word others[2] = {frames[0], frames[1] + 1};
+  keep_note(start, others, 2, 2, kKey, 1);
+  EXPECT_EQ(recall_note(start, 2, kKey), 99u);
+  return_address = in_large_frame() + 1;
+  ASSERT_EQ(unwind(start, frames, 2), 2);
+  EXPECT_EQ(recall_note(start, 2, kKey), 0u) << "a new walk has no note";
+  keep_note(start, frames, 2, 2, kKey, 100);
+  EXPECT_EQ(recall_note(start, 2, kKey), 100u);
+  forget_unwind_rules();
+  EXPECT_EQ(recall_note(start, 2, kKey), 0u);
+}
+
 TEST(ProbeUnwind, DeepRecursion) {
   constexpr int kFrames = 6000;
   static Word ours[kFrames];

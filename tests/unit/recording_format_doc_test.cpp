@@ -82,21 +82,24 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(Header, run_pid),
           FIELD(Header, has_ledger),
           FIELD(Header, lock),
-          FIELD(Header, reserved),
+          FIELD(Header, end_census),
           FIELD(Header, loops_offset),
           FIELD(Header, fds_offset),
           FIELD(Header, fd_slots),
           FIELD(Header, details_offset),
           FIELD(Header, sites_offset),
           FIELD(Header, modules_offset),
+          FIELD(Header, incidents_offset),
+          FIELD(Header, script_frames_offset),
           FIELD(Header, heap_offset),
           FIELD(Header, heap_used),
           FIELD(Header, loop_count),
           FIELD(Header, recording_failed),
           FIELD(Header, dropped),
-          FIELD(Header, fd_chunks),
           FIELD(Header, site_count),
           FIELD(Header, module_count),
+          FIELD(Header, incident_count),
+          FIELD(Header, script_frame_count),
           FIELD(Header, fd_open),
           FIELD(Header, fd_peak),
           FIELD(Header, fd_inherited),
@@ -107,7 +110,8 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(Header, fd_opened),
           FIELD(Header, fd_closed),
           FIELD(Header, reaped_count),
-          FIELD(Header, reaped)});
+          FIELD(Header, reaped),
+          FIELD(Header, fd_chunks)});
   expect("LoopEntry", sizeof(LoopEntry),
          {FIELD(LoopEntry, block_offset), FIELD(LoopEntry, generation)});
   expect("FdSlot", sizeof(FdSlot),
@@ -118,16 +122,35 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(FdSlot, turn_thread)});
   expect("FdDetail", sizeof(FdDetail),
          {FIELD(FdDetail, generation), FIELD(FdDetail, thread_id), FIELD(FdDetail, opened_ns),
-          FIELD(FdDetail, pair_fd), FIELD(FdDetail, reserved), FIELD(FdDetail, target),
-          FIELD(FdDetail, local), FIELD(FdDetail, peer)});
+          FIELD(FdDetail, pair_fd), FIELD(FdDetail, close_site), FIELD(FdDetail, closed_ns),
+          FIELD(FdDetail, close_thread_id), FIELD(FdDetail, peer_closed_ms),
+          FIELD(FdDetail, target), FIELD(FdDetail, local), FIELD(FdDetail, peer)});
   expect("Site", sizeof(Site),
          {FIELD(Site, hash), FIELD(Site, kind), FIELD(Site, frame_count), FIELD(Site, opened),
           FIELD(Site, closed), FIELD(Site, first_ns), FIELD(Site, last_ns), FIELD(Site, peak),
-          FIELD(Site, reserved), FIELD(Site, frames), FIELD(Site, modules), FIELD(Site, more)});
+          FIELD(Site, reserved), FIELD(Site, frames), FIELD(Site, modules), FIELD(Site, role),
+          FIELD(Site, script_count), FIELD(Site, scripts)});
   expect(
       "Module", sizeof(Module),
       {FIELD(Module, begin), FIELD(Module, end), FIELD(Module, bias), FIELD(Module, build_id_bytes),
-       FIELD(Module, path_truncated), FIELD(Module, build_id), FIELD(Module, path)});
+       FIELD(Module, flags), FIELD(Module, build_id), FIELD(Module, path)});
+  expect("ScriptFrameEntry", sizeof(ScriptFrameEntry),
+         {FIELD(ScriptFrameEntry, hash), FIELD(ScriptFrameEntry, line),
+          FIELD(ScriptFrameEntry, reserved), FIELD(ScriptFrameEntry, function),
+          FIELD(ScriptFrameEntry, file)});
+  expect("Incident", sizeof(Incident),
+         {FIELD(Incident, hash), FIELD(Incident, kind), FIELD(Incident, descriptor_kind),
+          FIELD(Incident, site), FIELD(Incident, close_site), FIELD(Incident, open_site),
+          FIELD(Incident, thread_id), FIELD(Incident, count), FIELD(Incident, first_ns),
+          FIELD(Incident, last_ns), FIELD(Incident, opened_ns), FIELD(Incident, closed_ns),
+          FIELD(Incident, close_thread_id), FIELD(Incident, fd), FIELD(Incident, last_fd),
+          FIELD(Incident, consecutive), FIELD(Incident, call)});
+  expect("LoopWorst", sizeof(LoopWorst),
+         {FIELD(LoopWorst, turn), FIELD(LoopWorst, at_ns), FIELD(LoopWorst, busy_ns),
+          FIELD(LoopWorst, ready), FIELD(LoopWorst, watcher), FIELD(LoopWorst, watcher_ns),
+          FIELD(LoopWorst, served_fd), FIELD(LoopWorst, served_generation),
+          FIELD(LoopWorst, served_ns), FIELD(LoopWorst, served_site), FIELD(LoopWorst, lag_watcher),
+          FIELD(LoopWorst, lag_ns), FIELD(LoopWorst, lag_at_ns)});
   // LoopHot, then the rest of the block it begins.
   expect("LoopBlock", sizeof(LoopBlock),
          {FIELD(LoopHot, sequence),
@@ -173,7 +196,8 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(LoopBlock, busy_buckets),
           FIELD(LoopBlock, poll_delay_buckets),
           FIELD(LoopBlock, timer_lag_buckets),
-          FIELD(LoopBlock, ready_buckets)});
+          FIELD(LoopBlock, ready_buckets),
+          FIELD(LoopBlock, worst)});
   expect("WatcherBlock", sizeof(WatcherBlock),
          {FIELD(WatcherBlock, sequence), FIELD(WatcherBlock, callback), FIELD(WatcherBlock, lag),
           FIELD(WatcherBlock, active), FIELD(WatcherBlock, fd), FIELD(WatcherBlock, name),

@@ -51,6 +51,95 @@ const WatcherSnapshot& find(const LoopSnapshot& loop, const std::string& name) {
   return none;
 }
 
+/// A turn that began at `at` and was busy for `busy`, and the wait after it.
+void busy_turn(LoopRecorder& recorder, std::uint64_t at, std::uint64_t busy, int ready = 1) {
+  recorder.poll_began_at(at - 10);
+  recorder.poll_ended_at(events(ready), at);
+  recorder.poll_began_at(at + busy);
+  recorder.poll_ended_at(timed_out(1), at + busy + 1);
+}
+
+TEST(Recorder, RemembersTheLongestTurnForEver) {
+  LoopRecorder recorder({.name = "worst", .backend = "epoll", .ring_turns = 64});
+  recorder.enter();
+  const std::uint64_t start = monotonic_ns();
+  EXPECT_FALSE(find(snapshot(), "worst").worst_turn);
+  std::uint64_t at = start + 1'000;
+  // Beyond the stall threshold, and below it; long gone from the ring.
+  for (const std::uint64_t busy : {5'000u, 300'000'000u, 120'000'000u, 200u}) {
+    busy_turn(recorder, at, busy, busy == 300'000'000u ? 7 : 1);
+    at += busy + 1'000;
+  }
+  for (int i = 0; i < 200; ++i, at += 1'000) busy_turn(recorder, at, 100);
+  const LoopSnapshot loop = find(snapshot(), "worst");
+  ASSERT_TRUE(loop.worst_turn);
+  EXPECT_EQ(loop.worst_turn->turn, 3u);  // each has a short one after it
+  EXPECT_EQ(loop.worst_turn->busy_ns, 300'000'000u);
+  EXPECT_EQ(loop.worst_turn->ready, 7);
+  EXPECT_EQ(loop.worst_turn->watcher, 0u);
+  EXPECT_EQ(loop.worst_turn->served_fd, -1);
+  EXPECT_EQ(loop.stalls, 2u);
+  EXPECT_FALSE(loop.worst_lag);
+}
+
+TEST(Recorder, TheLongestTurnNamesItsWatcherAndItsDescriptor) {
+  LoopRecorder recorder({.name = "blamed", .backend = "epoll"});
+  recorder.enter();
+  const WatcherRef slow = recorder.watcher("slow", 4, WatcherKind::kIo);
+  recorder.poll_begin();
+  recorder.poll_end(events(1));
+  EXPECT_FALSE(recorder.worst_is_new());
+  const auto frame = recorder.callback_begin(slow, true);
+  while (monotonic_ns() < recorder.turn_started_ns() + 2'000'000) {
+  }
+  recorder.callback_end(frame, slow);
+  recorder.poll_begin();
+  ASSERT_TRUE(recorder.worst_is_new());
+  recorder.worst_served(12, 3, 1'500'000, 0);
+  EXPECT_FALSE(recorder.worst_is_new());
+  recorder.poll_end(events(1));
+  recorder.poll_begin();  // a short one: nothing changes
+  EXPECT_FALSE(recorder.worst_is_new());
+  recorder.poll_end(events(1));
+  const LoopSnapshot loop = find(snapshot(), "blamed");
+  ASSERT_TRUE(loop.worst_turn);
+  EXPECT_EQ(loop.worst_turn->turn, 1u);
+  ASSERT_NE(loop.worst_turn->watcher, 0u);
+  EXPECT_EQ(loop.watchers[loop.worst_turn->watcher - 1].name, "slow");
+  EXPECT_GE(loop.worst_turn->watcher_ns, 1'900'000u);
+  EXPECT_GE(loop.worst_turn->busy_ns, loop.worst_turn->watcher_ns);
+  EXPECT_EQ(loop.worst_turn->served_fd, 12);
+  EXPECT_EQ(loop.worst_turn->served_ns, 1'500'000u);
+}
+
+TEST(Recorder, RemembersTheLatestTimer) {
+  LoopRecorder recorder({.name = "late", .backend = "epoll"});
+  recorder.enter();
+  const WatcherRef timer = recorder.watcher("tick", 4, WatcherKind::kTimer);
+  const std::uint64_t due = monotonic_ns();
+  recorder.timer_lag(timer, due, due);  // in time
+  EXPECT_FALSE(find(snapshot(), "late").worst_lag);
+  recorder.timer_lag(0, due, due + 3'000);
+  recorder.timer_lag(timer, due, due + 9'000);
+  recorder.timer_lag(0, due, due + 4'000);
+  const LoopSnapshot loop = find(snapshot(), "late");
+  ASSERT_TRUE(loop.worst_lag);
+  EXPECT_EQ(loop.worst_lag->lag_ns, 9'000u);
+  ASSERT_NE(loop.worst_lag->watcher, 0u);
+  EXPECT_EQ(loop.watchers[loop.worst_lag->watcher - 1].name, "tick");
+}
+
+TEST(Recorder, ABlockThatIsGivenToAnotherLoopForgetsTheWorst) {
+  for (int i = 0; i < 20; ++i) {  // more than ended loops are kept
+    LoopRecorder recorder({.name = "again", .backend = "epoll", .ring_turns = 64});
+    recorder.enter();
+    EXPECT_FALSE(find(snapshot(), "again").worst_turn) << i;
+    busy_turn(recorder, monotonic_ns(), 1'000);
+    recorder.timer_lag(0, 1'000, 2'000);
+    EXPECT_EQ(find(snapshot(), "again").worst_turn->busy_ns, 1'000u);
+  }
+}
+
 TEST(Recorder, CountsEachWaitByHowItEnded) {
   LoopRecorder recorder({.name = "counts", .backend = "epoll"});
   recorder.enter();

@@ -243,13 +243,15 @@ TEST(Json, TellsTheLedger) {
                                     {"line", 12},
                                     {"module", "/usr/bin/server"},
                                     {"offset", 0x1234},
-                                    {"inlined", true}}));
+                                    {"inlined", true},
+                                    {"script", false}}));
   EXPECT_EQ(site["stack"][1], json({{"function", nullptr},
                                     {"file", nullptr},
                                     {"line", nullptr},
                                     {"module", nullptr},
                                     {"offset", 0x7f0000001000},
-                                    {"inlined", false}}));
+                                    {"inlined", false},
+                                    {"script", false}}));
 }
 
 TEST(Json, ListsDescriptors) {

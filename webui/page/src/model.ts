@@ -92,6 +92,8 @@ export interface Frame {
   offset: number | null;
   /** Inlined into the next frame. */
   inlined: boolean;
+  /** A line of a script, whose interpreter's frames follow: module is null, offset 0. */
+  script?: boolean;
 }
 
 export interface OpenSite {

@@ -6,10 +6,11 @@ export const hasLedger = (fds: Descriptors) => fds.opened !== null;
 
 const base = (path: string) => path.replace(/^.*\//, '');
 
-/** A frame in two parts: what, and where. Without a name: module+offset; without a module, code that is in no file. */
+/** A frame in two parts: what, and where. Without a name: module+offset; without a module, code that is in no file, unless it is a script's. */
 export function frameText(frame: Frame): { what: string; where: string } {
   const line = frame.file ? `${base(frame.file)}${frame.line === null ? '' : `:${frame.line}`}` : null;
   if (frame.function !== null) return { what: frame.function, where: line ?? (frame.module === null ? '' : base(frame.module)) };
+  if (frame.script) return { what: line ?? 'script', where: '' };
   const offset = frame.offset === null ? '' : `0x${frame.offset.toString(16)}`;
   if (frame.module === null) return { what: offset || 'unknown', where: offset && 'generated code' };
   return { what: `${base(frame.module)}${offset && `+${offset}`}`, where: line ?? '' };

@@ -19,6 +19,13 @@ test('a frame says as much as is known of it', () => {
   assert.equal(text({}), 'unknown|');
 });
 
+test('a frame of a script says its file and line, and is no generated code', () => {
+  assert.equal(text({ script: true, function: 'connect', file: '/src/client.py', line: 42, offset: 0 }), 'connect|client.py:42');
+  assert.equal(text({ script: true, function: '<module>', file: '<string>', line: 1, offset: 0 }), '<module>|<string>:1');
+  assert.equal(text({ script: true, file: '/src/app.js', line: 7, offset: 0 }), 'app.js:7|');
+  assert.equal(text({ script: true, offset: 0 }), 'script|');
+});
+
 test('sites: the most open first, in an order that stands still', () => {
   const sites = [site({ id: 1, live: 0, opened: 9 }), site({ id: 2, live: 5 }), site({ id: 4, live: 1, opened: 3 }), site({ id: 3, live: 1, opened: 3 })];
   assert.deepEqual(sortSites(sites).map((s) => s.id), [2, 3, 4, 1]);
