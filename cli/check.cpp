@@ -35,6 +35,7 @@
 #include "cli/launch.h"
 #include "cli/observation.h"
 #include "cli/report.h"
+#include "cli/stall_watch.h"
 #include "instrumentation/findings/suppressions.h"
 #include "instrumentation/recording/clock.h"
 #include "instrumentation/recording/result.h"
@@ -44,6 +45,8 @@ namespace {
 
 /// Recordings of processes that ended are read so often, and time is kept.
 constexpr std::chrono::milliseconds kTick{100};
+/// And so often one looks whether PROGRAM's children are gone, after it.
+constexpr std::chrono::milliseconds kLook{20};
 /// After --timeout, PROGRAM gets so long to end by itself before it is killed.
 constexpr std::uint64_t kPatienceNs = 2'000'000'000;
 constexpr double kDefaultWaitNs = 2e9;
@@ -233,12 +236,12 @@ void await_children(const Options& options, CheckTree& tree, const CheckResult& 
   const std::uint64_t until =
       recording::monotonic_ns() + static_cast<std::uint64_t>(std::max(options.wait_ns, 0.0));
   for (tree.tend(); !tree.running().empty() && recording::monotonic_ns() < until; tree.tend()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::sleep_for(kLook);
   }
   if (!result.timed_out || tree.running().empty()) return;
   tree.signal_all(SIGKILL);
   for (int i = 0; i < 100 && !tree.running().empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::sleep_for(kLook);
   }
 }
 
@@ -249,6 +252,19 @@ bool lost_in_exec(const std::vector<TreeImage>& images, pid_t pid) {
     if (image.name.pid == pid) last = &image;
   }
   return last != nullptr && last->recording.life == recording::Life::kExecuted;
+}
+
+/// What was just written to the baseline fails no run, this one included.
+void take_as_known(const Baseline& baseline, CheckResult& result) {
+  for (CheckedFinding& checked : result.findings) {
+    if (checked.status != CheckedFinding::Status::kNew ||
+        baseline.find(checked.fingerprint) == nullptr) {
+      continue;
+    }
+    checked.status = CheckedFinding::Status::kBaseline;
+    checked.fails = false;
+  }
+  result.baseline = true;
 }
 
 int check(Options options, char** program) {
@@ -279,8 +295,12 @@ int check(Options options, char** program) {
     return kUsage;
   }
 
-  ObservationOptions wanted{
-      options.probe, "full", options.directory, {"closes", "scripts", "census"}};
+  ObservationOptions wanted;
+  wanted.probe = options.probe;
+  wanted.stacks = "full";
+  wanted.directory = options.directory;
+  wanted.probe_flags = {"closes", "scripts", "census"};
+  wanted.node_lines = true;
   if (policy.budgets.stall_ns) {
     wanted.probe_flags.push_back("stall=" + std::to_string(*policy.budgets.stall_ns));
   }
@@ -311,11 +331,19 @@ int check(Options options, char** program) {
   }
 
   CheckTree tree(observation.directories, getpid());
+  std::optional<StallWatch> watch;
+  if (policy.budgets.stall_ns) {
+    watch.emplace(observation.directories, getpid(), *policy.budgets.stall_ns);
+  }
   if (const int error = launch.start(); error != 0) return cannot_start(program[0], error);
   run_to_the_end(options, launch, tree, result);
   await_children(options, tree, result);
+  if (watch) watch->stop();
 
   std::vector<TreeImage> images = tree.finish();
+  if (watch) {
+    for (TreeImage& image : images) image.glances = watch->take(image.name);
+  }
   const bool seen = std::any_of(images.begin(), images.end(), [&](const TreeImage& image) {
     return image.name.pid == result.pid;
   });
@@ -329,16 +357,19 @@ int check(Options options, char** program) {
   }
   judge(tree, std::move(images), policy, result);
 
-  bool written = write_reports(options, outputs, result);
-  if (!options.generated.empty()) {
-    written = write_suppressions(options.generated, result) && written;
-  }
+  bool written = true;
   if (options.update_baseline) {
-    if (const auto done = write_baseline(options.baseline, baseline_of(result)); !done) {
+    const Baseline baseline = baseline_of(result);
+    if (const auto done = write_baseline(options.baseline, baseline); !done) {
       say(done.error().message);
       written = false;
+    } else {
+      take_as_known(baseline, result);
     }
   }
+  if (!options.generated.empty())
+    written = write_suppressions(options.generated, result) && written;
+  written = write_reports(options, outputs, result) && written;
   const int status = result.exit_status();
   // A build must not pass because its report is missing.
   return status == kOk && !written ? kUsage : status;

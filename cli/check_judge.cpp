@@ -163,6 +163,7 @@ Family relate(CheckTree& tree, std::vector<TreeImage>& images, const CheckResult
     family.images.push_back(Image{
         image.recording, [&tree, &image](std::size_t site) { return tree.stack_of(image, site); },
         executable_of(image.recording), fate.ending});
+    family.images[i].glances = image.glances;
     // Sorted by process, then by image.
     if (i != 0 && images[i - 1].name.pid == image.name.pid &&
         images[i - 1].name.start_ticks == image.name.start_ticks) {
@@ -208,8 +209,10 @@ void locate(CheckedFinding& checked, const std::string& root) {
 class Merged {
  public:
   void add(CheckedFinding checked) {
-    const auto [at, is_new] = by_key_.try_emplace(
-        {checked.finding.rule, checked.fingerprint, checked.file, checked.line}, all_.size());
+    const auto [at, is_new] =
+        by_key_.try_emplace({checked.finding.rule, checked.fingerprint, checked.file, checked.line,
+                             checked.suppressed_by},
+                            all_.size());
     if (is_new) {
       all_.push_back(std::move(checked));
       return;
@@ -244,7 +247,8 @@ class Merged {
 
  private:
   std::vector<CheckedFinding> all_;
-  std::map<std::tuple<std::string, std::string, std::string, int>, std::size_t> by_key_;
+  std::map<std::tuple<std::string, std::string, std::string, int, std::string>, std::size_t>
+      by_key_;
   std::map<std::size_t, std::size_t> repeats_;
 };
 
@@ -288,7 +292,7 @@ void note(const std::vector<TreeImage>& images, const CheckTree& tree, CheckResu
     result.notes.push_back(std::to_string(dropped[i]) + " " + name +
                            " could not be recorded: a table was full or memory was short");
   }
-  for (const std::string& why : tree.unreadable()) result.notes.push_back(why);
+  for (const auto& [path, why] : tree.unreadable()) result.notes.push_back(why);
   std::size_t running = 0;
   std::string names;
   for (const CheckedProcess& process : result.processes) {
@@ -338,6 +342,10 @@ void judge(CheckTree& tree, std::vector<TreeImage> images, const CheckPolicy& po
       checked.finding = std::move(finding);
       checked.process = i;
       locate(checked, result.root);
+      // What an entry matches is kept apart: it must not swallow a leak of the same line.
+      const findings::Suppression* entry =
+          findings::find_suppression(policy.suppressions, checked.finding, process.command);
+      if (entry != nullptr) checked.suppressed_by = entry->name;
       merged.add(std::move(checked));
     }
   }

@@ -4,7 +4,8 @@
 // are standards: JUnit XML as Jenkins and GitLab read it, SARIF 2.1.0 (OASIS), GitHub's workflow
 // commands.
 //
-// Strings of programs (argv, paths, symbols) are made harmless for the form they go to.
+// Strings of programs (argv, paths, symbols) are made harmless for the form they go to. JSON and
+// SARIF hold everything; the text is cut to what a person reads, GitHub's commands to what is new.
 //
 // Thread-safety: no state.
 #pragma once
@@ -24,8 +25,9 @@ enum class ReportFormat { kText, kJson, kJunit, kSarif, kGithub };
 std::optional<ReportFormat> report_format(std::string_view name);
 const char* report_format_name(ReportFormat format);
 
-/// -o FILE: "format:path", or by the path's extension (.json, .xml, .sarif, .txt, .log). "-" is
-/// standard output. None: neither says which.
+/// -o FILE: "format:path", or by the path's extension (.json, .xml, .sarif, .sarif.json, .txt,
+/// .log), in any case of letters. The path "-" is standard output. None: neither says which, or
+/// there is no path.
 struct ReportTarget {
   ReportFormat format = ReportFormat::kText;
   std::string path;
@@ -34,9 +36,13 @@ std::optional<ReportTarget> report_target(std::string_view text);
 
 struct TextStyle {
   bool colour = false;
+  /// Columns that running text is wrapped to; less than 40 is taken as 40. What is to be copied
+  /// (paths, commands) and the verdict are never broken.
   int width = 100;
 };
 
+/// Worst first; the verdict, in one line, and what to do next come last. A run in which there was
+/// nothing to say is that one line.
 void write_check_text(std::ostream& out, const CheckResult& result, const TextStyle& style = {});
 void write_check_json(std::ostream& out, const CheckResult& result);
 void write_check_junit(std::ostream& out, const CheckResult& result);

@@ -331,6 +331,7 @@ std::vector<std::string> remarks(const CheckResult& result, const CheckCounts& c
   }
   if (unjudged != 0) {
     std::vector<std::string> words;
+    words.reserve(reasons.size());
     for (const auto& [reason, times] : reasons) {
       words.push_back(printable(reason) +
                       (reasons.size() == 1 ? "" : " (" + std::to_string(times) + ")"));
@@ -387,6 +388,7 @@ std::vector<std::string> next_steps(const CheckResult& result) {
   if (!fails) return steps;
   const auto names = [&](const std::set<std::string>& modules) {
     std::vector<std::string> words;
+    words.reserve(modules.size());
     for (const std::string& module : modules) {
       words.push_back(printable(shown_file(result, module)));
     }

@@ -5,10 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <limits>
+#include <system_error>
 #include <tuple>
 
+#include "cli/observation.h"
 #include "cli/run_recordings.h"
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/snapshot/open_sites.h"
@@ -63,9 +67,11 @@ void CheckTree::scan() {
       if (reader) {
         open_.emplace(found.path, Open{*std::move(reader), recording_name(found.path)});
       } else if (reader.error().code != recording::Error::Code::kNotFound) {
-        seen_.insert(found.path);
-        unreadable_.push_back(reader.error().message);
+        // Perhaps it is just being made: that shows when it is looked at again.
+        unreadable_[found.path] = reader.error().message;
+        continue;
       }
+      unreadable_.erase(found.path);
     }
   }
 }
@@ -78,7 +84,7 @@ bool CheckTree::take(const std::string& path, Open& open, bool also_running) {
   auto read = open.reader.read(options);
   if (!read) {
     seen_.insert(path);
-    unreadable_.push_back(read.error().message);
+    unreadable_[path] = read.error().message;
     return true;
   }
   if (!also_running && !read->finished) return false;
@@ -114,16 +120,27 @@ void CheckTree::tend() {
   remove_files();
 }
 
-std::vector<std::pair<pid_t, std::uint64_t>> CheckTree::running() const {
-  std::vector<std::pair<pid_t, std::uint64_t>> running;
-  for (const auto& [path, open] : open_) {
-    if (open.reader.alive()) running.emplace_back(open.name.pid, open.name.start_ticks);
+std::vector<pid_t> CheckTree::running() const {
+  const std::string wanted = probe_run_option(run_);
+  std::vector<pid_t> running;
+  std::error_code why;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", why)) {
+    const std::string name = entry.path().filename().native();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    // Empty for who has ended and was not waited for; not readable for other users' processes.
+    std::ifstream file(entry.path() / "environ", std::ios::binary);
+    std::string variable;
+    while (std::getline(file, variable, '\0') && !variable.starts_with(wanted)) {
+    }
+    if (variable == wanted || variable.starts_with(wanted + ",")) {
+      running.push_back(std::stoi(name));
+    }
   }
   return running;
 }
 
 void CheckTree::signal_all(int signal) const {
-  for (const auto& [pid, ticks] : running()) kill(pid, signal);
+  for (const pid_t pid : running()) kill(pid, signal);
 }
 
 std::vector<TreeImage> CheckTree::finish() {

@@ -31,6 +31,7 @@ struct TreeImage {
   recording::RecordingName name;
   recording::RecordingSnapshot recording;  // with details; `recent` only where a budget wants it
   std::map<std::size_t, recording::Stack> stacks;  // by site id, those that were named
+  std::vector<findings::StallGlance> glances;      // stall_watch.h; filled by who has them
 };
 
 class CheckTree {
@@ -43,10 +44,12 @@ class CheckTree {
   /// Reads what ended since the last call.
   void tend();
 
-  /// Processes whose recording is there and that still run: pid, start in ticks.
-  std::vector<std::pair<pid_t, std::uint64_t>> running() const;
+  /// Processes that were started below PROGRAM and still run, recorded or not (a forked child gets
+  /// a recording when it opens something): by what their environment says of this run. Cost: 30 µs
+  /// a process of this user.
+  std::vector<pid_t> running() const;
 
-  /// Ends those of running() by that signal.
+  /// Sends those of running() that signal.
   void signal_all(int signal) const;
 
   /// Reads the rest, of processes that still run as well, and removes all files. By process, its
@@ -56,8 +59,8 @@ class CheckTree {
   /// The named stack of a site; null if it has none.
   recording::Stack stack_of(TreeImage& image, std::size_t site);
 
-  /// What could not be read: "PATH: why".
-  const std::vector<std::string>& unreadable() const { return unreadable_; }
+  /// What could not be read, by path, and why.
+  const std::map<std::string, std::string>& unreadable() const { return unreadable_; }
 
  private:
   struct Open {
@@ -73,11 +76,11 @@ class CheckTree {
   const pid_t run_;
   std::shared_ptr<snapshot::StackNames> names_;
   std::map<std::string, Open> open_;  // by path: not taken yet
-  std::set<std::string> seen_;        // paths that were taken, or cannot be read
+  std::set<std::string> seen_;        // paths that were taken
   std::vector<TreeImage> images_;
   std::vector<std::string> written_;                       // files that were taken, not yet removed
   std::set<std::pair<std::int32_t, std::uint64_t>> gone_;  // processes: pid, start in ticks
-  std::vector<std::string> unreadable_;
+  std::map<std::string, std::string> unreadable_;
 };
 
 }  // namespace loopscope::cli

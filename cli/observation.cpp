@@ -13,11 +13,14 @@
 
 #include "cli/observable.h"
 #include "cli/report.h"
+#include "instrumentation/recording/clock.h"
 #include "instrumentation/recording/directory.h"
+#include "instrumentation/recording/paths.h"
 
 namespace loopscope::cli {
 namespace {
 
+constexpr char kProbeVariable[] = "LOOPSCOPE_PROBE";
 constexpr char kProbeFile[] = "libloopscope-probe.so";
 constexpr rlim_t kMostDescriptors = 1u << 16;
 
@@ -60,12 +63,30 @@ std::string preload_with(const std::string& probe, const std::string& address_sa
   return preload;
 }
 
+/// What node is told to load first; what others told it stays. Empty: the file is not there, or
+/// node could not be told of its path.
+std::string node_options_with(const std::string& probe) {
+  const std::filesystem::path file = std::filesystem::path(probe).parent_path() / "node-lines.cjs";
+  const std::string& path = file.native();
+  if (access(path.c_str(), R_OK) != 0 || path.find_first_of("\"\\") != std::string::npos) return "";
+  const std::string option = "--require \"" + path + "\"";
+  const char* before = std::getenv("NODE_OPTIONS");
+  if (before == nullptr || before[0] == '\0') return option;
+  if (std::strstr(before, option.c_str()) != nullptr) return before;
+  return std::string(before) + " " + option;
+}
+
 /// What the probe is told, see docs/probe.md: comma separated, the directory last because it may
 /// hold commas.
 std::string probe_options(const ObservationOptions& options) {
-  std::string text = "run=" + std::to_string(getpid());
+  std::string text = probe_run_option(getpid()).substr(std::strlen(kProbeVariable) + 1);
   if (!options.stacks.empty()) text += ",stacks=" + options.stacks;
   for (const std::string& flag : options.probe_flags) text += "," + flag;
+  // What each process would have to read two files for.
+  const bool tsc = recording::choose_clock() == recording::ClockKind::kTsc;
+  text += tsc ? ",clock=tsc" : ",clock=monotonic";
+  char boot[recording::kBootIdBytes];
+  if (recording::read_boot_id(boot)) text += std::string(",boot=") + boot;
   if (!options.directory.empty()) text += ",dir=" + options.directory;
   return text;
 }
@@ -97,9 +118,18 @@ Observation observe(const char* program, const ObservationOptions& given) {
   if (preload) {
     observation.environment.emplace_back("LD_PRELOAD",
                                          preload_with(probe, examination.address_sanitizer));
-    observation.environment.emplace_back("LOOPSCOPE_PROBE", probe_options(options));
+    if (options.node_lines) {
+      if (const std::string with = node_options_with(probe); !with.empty()) {
+        observation.environment.emplace_back("NODE_OPTIONS", with);
+      }
+    }
+    observation.environment.emplace_back(kProbeVariable, probe_options(options));
   }
   return observation;
+}
+
+std::string probe_run_option(int run) {
+  return std::string(kProbeVariable) + "=run=" + std::to_string(run);
 }
 
 std::string why_nothing_was_recorded(const std::string& directory) {

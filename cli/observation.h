@@ -18,6 +18,9 @@ struct ObservationOptions {
   std::string stacks;                    // off, caller, full; empty: the probe's default
   std::string directory;                 // of the recordings; empty: where `loopscope serve` looks
   std::vector<std::string> probe_flags;  // "closes", "census", "stall=50000000": see docs/probe.md
+  /// Lines of JavaScript as well: node is told, by NODE_OPTIONS, to load a small file that lies
+  /// next to the probe.
+  bool node_lines = false;
 };
 
 struct Observation {
@@ -34,6 +37,10 @@ struct Observation {
 };
 
 Observation observe(const char* program, const ObservationOptions& options);
+
+/// How the variable that tells the probe of the run of process `run` begins; a comma or the end
+/// follows.
+std::string probe_run_option(int run);
 
 /// After the program ended (or ran for a while) without a recording: why, to be put after "nothing
 /// is seen of PROGRAM: ".

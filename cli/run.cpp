@@ -135,8 +135,11 @@ int run(Options options, char** program) {
   if (!options.token_file.empty()) server_options.token = read_token(options.token_file);
   if (const char* page = std::getenv("LOOPSCOPE_WEBUI_DIR")) server_options.page_directory = page;
 
-  Observation observation =
-      observe(program[0], {options.probe, options.stacks, options.directory, {}});
+  ObservationOptions wanted;
+  wanted.probe = options.probe;
+  wanted.stacks = options.stacks;
+  wanted.directory = options.directory;
+  Observation observation = observe(program[0], wanted);
   if (!observation.unusable.empty()) {
     say(observation.unusable);
     return kCouldNotRead;

@@ -64,11 +64,11 @@ bool is_interpreter(std::string_view executable, bool runs_a_script) {
 
 /// Libraries that are nobody's own, wherever they lie: a container, conda and a self-built compiler
 /// have them elsewhere.
-constexpr std::array<std::string_view, 20> kBaseLibraries = {
-    "libc.so",    "libc-2.",  "libc.musl",    "ld-linux",    "libpthread",
-    "libdl.so",   "libm.so",  "librt.so",     "libresolv.",  "libanl.so",
-    "libutil.so", "libnss_",  "libstdc++.so", "libgcc_s.so", "libc++",
-    "libasan.",   "libtsan.", "libubsan.",    "liblsan.",    "libloopscope"};
+constexpr std::array<std::string_view, 21> kBaseLibraries = {
+    "libc.so",      "libc-2.",      "libc.musl",  "ld-linux",  "libpthread", "libdl.so",
+    "libm.so",      "librt.so",     "libresolv.", "libanl.so", "libutil.so", "libnss_",
+    "libstdc++.so", "libgcc_s.so",  "libc++",     "libasan.",  "libtsan.",   "libubsan.",
+    "liblsan.",     "libloopscope", "[vdso]"};
 
 bool is_runtime_library(std::string_view module) {
   static constexpr std::array<std::string_view, 11> kNames = {

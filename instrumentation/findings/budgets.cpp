@@ -4,6 +4,7 @@
 // --max-timer-lag, no busy p99 above --max-busy-p99.
 #include <cmath>
 
+#include "instrumentation/findings/blame.h"
 #include "instrumentation/findings/end_evidence.h"
 #include "instrumentation/findings/text.h"
 
@@ -20,18 +21,136 @@ Finding budget(const char* rule, const LoopSnapshot& loop) {
   return finding;
 }
 
+/// What was seen of this loop's longest stall; null: nothing.
+const StallGlance* glance_at(const EndEvidence& evidence, const LoopSnapshot& loop) {
+  for (const StallGlance& glance : evidence.image.glances) {
+    if (glance.loop_id == loop.id && glance.generation == loop.generation) return &glance;
+  }
+  return nullptr;
+}
+
+/// "usleep" of "__GI_usleep@@GLIBC_2.2.5".
+std::string_view library_function(std::string_view function) {
+  function = bare_function(function);
+  function = function.substr(0, function.find('@'));
+  for (const std::string_view prefix : {"__GI_", "__libc_"}) {
+    if (function.starts_with(prefix)) function.remove_prefix(prefix.size());
+  }
+  const std::size_t name = function.find_first_not_of('_');
+  return name == std::string_view::npos ? function : function.substr(name);
+}
+
+/// The function of somebody else's library that the frame to look at called; empty: none.
+std::string called_from(const Place& place) {
+  if (!place.stack || !place.frame || *place.frame >= place.stack->size()) return "";
+  const recording::StackFrame& from = (*place.stack)[*place.frame];
+  for (std::size_t at = *place.frame; at-- > 0;) {
+    const recording::StackFrame& frame = (*place.stack)[at];
+    // The probe stands between; and what was compiled into the program is no call of a library.
+    if (frame.module == from.module || frame.function.empty() ||
+        base_name(frame.module).starts_with("libloopscope")) {
+      continue;
+    }
+    return std::string(library_function(frame.function));
+  }
+  return "";
+}
+
+/// "in usleep (system call clock_nanosleep), called", "computing (24 ms of CPU in the last 25 ms)":
+/// what precedes "at" and the place.
+std::string doing_text(const StallGlance& glance, const std::string& called) {
+  std::string cpu;
+  if (const auto& times = glance.times; times && times->over_ns != 0) {
+    cpu = duration_text(times->cpu_ns) + " of CPU in the " + duration_text(times->over_ns) +
+          " before";
+    if (times->waited_ns > times->over_ns / 2) {
+      cpu += "; for " + duration_text(times->waited_ns) + " it was ready and others had the CPU";
+    }
+  }
+  switch (glance.doing) {
+    case StallGlance::Doing::kBlocked: {
+      std::string text = "blocked";
+      const std::string kernel =
+          glance.channel.empty() ? "" : ", in the kernel's " + glance.channel;
+      if (!called.empty()) {
+        text = "in " + called;
+        if (glance.call.empty() || glance.call == called) {
+          text += ", called";
+        } else {
+          text += " (system call " + glance.call + "), called";
+        }
+      } else if (!glance.call.empty()) {
+        text = glance.call.starts_with("system call") ? "in " + glance.call
+                                                      : "in the system call " + glance.call;
+      } else {
+        text += kernel;
+      }
+      return text;
+    }
+    case StallGlance::Doing::kComputing:
+      if (called.empty()) return cpu.empty() ? "computing" : "computing (" + cpu + ")";
+      return "computing in " + called + (cpu.empty() ? "" : " (" + cpu + ")") + ", called";
+    case StallGlance::Doing::kStopped:
+      return "stopped by a signal or a debugger";
+    case StallGlance::Doing::kUnknown:
+      break;
+  }
+  return "";
+}
+
+Place place_of(const StallGlance& glance, const Image& image) {
+  Place place;
+  place.role = "the thread was";
+  place.stack = glance.stack;
+  if (place.stack) place.frame = blame(*place.stack, image.executable).frame;
+  return place;
+}
+
+/// "50 ms into it the thread was in usleep, called at slow_callback (server.c:42)."
+std::string glance_text(const StallGlance& glance, const Place& place) {
+  const std::string doing = doing_text(glance, called_from(place));
+  std::string text = duration_text(glance.into_ns) + " into it the thread was";
+  if (!doing.empty()) text += " " + doing;
+  if (place.frame) {
+    text += " at " + place_name((*place.stack)[*place.frame]);
+  } else if (!glance.no_stack.empty()) {
+    text += "; its stack could not be read: " + glance.no_stack;
+  }
+  return text + ".";
+}
+
 void check_stall(const EndEvidence& evidence, const LoopSnapshot& loop, std::vector<Finding>& out) {
   const std::uint64_t most = *evidence.budgets.stall_ns;
+  const StallGlance* glance = glance_at(evidence, loop);
+  const std::uint64_t finished = loop.busy.count != 0 ? loop.busy.max : 0;
   // A turn that never ended (the process did first) is in no histogram.
-  const std::uint64_t longest = std::max(loop.busy.count != 0 ? loop.busy.max : 0, loop.stalled_ns);
+  const bool endless = glance != nullptr && glance->seen_ns > finished;
+  const std::uint64_t longest =
+      std::max({finished, loop.stalled_ns, endless ? glance->seen_ns : 0});
   if (longest <= most) return;
   Finding finding = budget("stall-budget", loop);
-  finding.title = loop_text(loop) + " stalled for " + duration_text(longest) + ", more than the " +
-                  duration_text(most) + " it may";
-  std::uint64_t over = 0;
+  finding.title = loop_text(loop) + " stalled for " + (endless ? "more than " : "") +
+                  duration_text(longest) + ", more than the " + duration_text(most) + " it may";
+  std::uint64_t over = endless ? 1 : 0;
   for (const recording::Turn& turn : loop.recent) over += turn.busy_ns > most ? 1 : 0;
   finding.count = std::max<std::uint64_t>(over, 1);
-  if (const auto& worst = loop.worst_turn; worst && worst->busy_ns == loop.busy.max) {
+
+  const auto& worst = loop.worst_turn;
+  std::string seen;
+  if (glance != nullptr) {
+    Place place = place_of(*glance, evidence.image);
+    seen = glance_text(*glance, place);
+    const bool is_worst = endless || (worst && worst->turn == glance->turn);
+    if (!is_worst) {
+      seen =
+          "Of turn " + std::to_string(glance->turn) + ", which stalled as well, was seen: " + seen;
+    }
+    if (place.stack) finding.places.push_back(std::move(place));
+  }
+  if (endless) {
+    finding.detail = "It was turn " + std::to_string(glance->turn) +
+                     ", which had not ended when the process did.";
+  } else if (worst && worst->busy_ns == loop.busy.max) {
     finding.since_ns = worst->at_ns;
     finding.detail = "It was turn " + std::to_string(worst->turn) + ", " +
                      after_start(worst->at_ns, evidence.image.recording);
@@ -40,6 +159,9 @@ void check_stall(const EndEvidence& evidence, const LoopSnapshot& loop, std::vec
                         (worst->ready == 1 ? "" : "s") + " ready";
     }
     finding.detail += ".";
+  }
+  if (!seen.empty()) finding.detail += (finding.detail.empty() ? "" : " ") + seen;
+  if (!endless && worst && worst->busy_ns == loop.busy.max) {
     const std::string watcher = watcher_text(loop, worst->watcher);
     if (!watcher.empty()) {
       finding.detail += " " + duration_text(worst->watcher_ns) + " of it went to " + watcher + ".";

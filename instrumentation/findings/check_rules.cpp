@@ -23,9 +23,7 @@ constexpr CheckRule kRules[] = {
     {"fd-growth", Severity::kError, true, false,
      "a place opened ever more descriptors through the run and none of them was closed",
      "The number of open descriptors of one place only ever rose, from the beginning of the run to "
-     "its end. It does so whether or not something still uses them: a list or cache that never "
-     "lets "
-     "go of anything.",
+     "its end, and most of them lie idle: a list or cache that never lets go of anything.",
      "Look for what holds them (a connection pool, a cache, a table of clients) and give it a "
      "limit "
      "or a way to let go."},

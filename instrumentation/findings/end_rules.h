@@ -17,6 +17,7 @@
 
 #include "instrumentation/findings/finding.h"
 #include "instrumentation/findings/leak_grade.h"
+#include "instrumentation/findings/stall_glance.h"
 #include "instrumentation/recording/snapshot.h"
 
 namespace loopscope::findings {
@@ -30,6 +31,8 @@ struct Image {
   Ending ending = Ending::kExited;
   const Image* before = nullptr;  // that called exec(3) to become this one
   const Image* parent = nullptr;  // the process that forked it, as far as it is recorded
+  /// Of its longest stalls, one a loop at most. Only where a stall budget is set.
+  std::span<const StallGlance> glances = {};
 };
 
 /// Limits that a run must keep, where they are set.

@@ -15,8 +15,6 @@ void check_event_after_close(const EndEvidence& evidence, std::vector<Finding>& 
     for (std::size_t i = 1; i < finding.places.size(); ++i) {
       if (finding.places[i].role == "closed") std::swap(finding.places[0], finding.places[i]);
     }
-    finding.severity = severity_of(
-        opener_of(finding.places.front().stack, evidence.image.executable, evidence.own));
     finding.title = (incident.count == 1 ? std::string("an event")
                                          : std::to_string(incident.count) + " events") +
                     " arrived for descriptor " + std::to_string(incident.fd) +

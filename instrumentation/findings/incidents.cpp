@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "instrumentation/findings/incidents.h"
 
+#include <algorithm>
+
 #include "instrumentation/findings/text.h"
 #include "instrumentation/process/descriptors.h"
 
@@ -34,13 +36,18 @@ Finding make_incident(const EndEvidence& evidence, const IncidentRecord& inciden
   finding.count = incident.count;
   if (incident.first_ns != 0) finding.since_ns = incident.first_ns;
   finding.places.push_back(make_place(role, evidence.image, incident.site));
-  finding.severity =
-      severity_of(opener_of(finding.places.front().stack, evidence.image.executable, evidence.own));
   if (incident.close_site) {
     finding.places.push_back(make_place("closed", evidence.image, incident.close_site));
   }
   if (incident.open_site) {
     finding.places.push_back(make_place("opened", evidence.image, incident.open_site));
+  }
+  // Where a runtime's own code closes and uses, for a script, it is the script that opened it.
+  for (const Place& place : finding.places) {
+    if (!place.stack && &place != &finding.places.front()) continue;
+    finding.severity =
+        std::max(finding.severity,
+                 severity_of(opener_of(place.stack, evidence.image.executable, evidence.own)));
   }
   FoundDescriptor descriptor;
   descriptor.fd = incident.fd;

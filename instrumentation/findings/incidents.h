@@ -22,7 +22,7 @@ bool is_sweep(const recording::IncidentRecord& incident);
 Severity severity_of(Opener who);
 
 /// A finding with what is the same for all of them: places (where it happened, closed, opened),
-/// count, kind, the descriptor.
+/// severity (that of whoever among those can do most about it), count, kind, the descriptor.
 Finding make_incident(const EndEvidence& evidence, const recording::IncidentRecord& incident,
                       const char* rule, const char* role);
 

@@ -13,6 +13,7 @@
 #include <tuple>
 #include <utility>
 
+#include "instrumentation/findings/blame.h"
 #include "instrumentation/findings/end_evidence.h"
 #include "instrumentation/findings/text.h"
 
@@ -136,6 +137,8 @@ SiteEvidence describe(const Image& image, const SiteKey& key, const Group& group
   evidence.closed = group.closed;
   const std::uint64_t end = end_ns(recording);
   evidence.run_ns = end > recording.started_ns ? end - recording.started_ns : 0;
+  // A thread of node's pool, which opens files for scripts, means nothing to the script.
+  const bool by_pool = base_name(image.executable).starts_with("node");
   std::uint64_t first = 0, last = 0;
   for (const FdRecord* fd : group.fds) {
     if (fd->pair_fd >= 0) evidence.per_call = 2;
@@ -145,7 +148,7 @@ SiteEvidence describe(const Image& image, const SiteKey& key, const Group& group
     } else if (!group.lost_by_exec && in_service(*fd, recording)) {
       ++evidence.in_service;
     }
-    if (fd->thread_ended) ++evidence.thread_ended;
+    if (fd->thread_ended && !by_pool) ++evidence.thread_ended;
     if (fd->opened_ns == 0) continue;
     first = first == 0 ? fd->opened_ns : std::min(first, fd->opened_ns);
     last = std::max(last, fd->opened_ns);

@@ -16,8 +16,8 @@ namespace {
 
 using recording::StackFrame;
 
-constexpr std::array<std::string_view, 8> kKeys = {"reason", "rule",     "process", "kind",
-                                                   "target", "function", "file",    "module"};
+constexpr std::array<std::string_view, 9> kKeys = {"reason",   "rule", "process", "kind",  "target",
+                                                   "function", "file", "module",  "opener"};
 /// Would alone match every finding of a program.
 constexpr std::array<std::string_view, 3> kNotEnough = {"reason", "rule", "process"};
 
@@ -222,7 +222,7 @@ class Parser {
     if (good_ && !narrow) {
       error_at(first_line_, "the entry " + quoted(entry_.name) +
                                 " would silence whole programs; add a line with kind, target, "
-                                "function, file or module");
+                                "function, file, module or opener");
     }
     if (good_) result_.entries.push_back(std::move(entry_));
     entry_ = {};
@@ -291,6 +291,11 @@ bool holds(const std::string& key, const std::string& pattern, const Finding& fi
   }
   if (finding.places.empty() || !finding.places.front().stack) return false;
   const std::vector<StackFrame>& stack = *finding.places.front().stack;
+  if (key == "opener") {
+    const auto caller = std::find_if(stack.begin(), stack.end(),
+                                     [](const StackFrame& frame) { return !frame.script; });
+    return caller != stack.end() && path_matches(pattern, caller->module);
+  }
   return std::any_of(stack.begin(), stack.end(), [&](const StackFrame& frame) {
     if (key == "function") return function_matches(pattern, frame.function);
     if (key == "file") return path_matches(pattern, frame.file);

@@ -255,7 +255,7 @@ class TransparencyTest(Case):
 
     def test_environment_of_the_probe(self):
         process = self.start("sh", "-c", "echo $LOOPSCOPE_PROBE", options=("--no-http", "--stacks", "full", "--dir", self.directory))
-        self.assertEqual(process.stdout.read().decode(), f"run={process.pid},stacks=full,dir={self.directory}\n")
+        self.assertRegex(process.stdout.read().decode(), rf"\Arun={process.pid},stacks=full,clock=(tsc|monotonic),boot=[0-9a-f-]{{36}},dir={re.escape(self.directory)}\n\Z")
 
     def test_preload_of_others_stays_first(self):
         other = compile_c(self.directory, "other.so", "int other;\n", "-shared", "-fPIC")

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/stall_watch.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <system_error>
+
+#include "instrumentation/findings/blame.h"
+#include "instrumentation/recording/clock.h"
+#include "instrumentation/snapshot/symbol_names.h"
+
+namespace loopscope::cli {
+namespace {
+
+using findings::StallGlance;
+using recording::StalledLoop;
+
+constexpr std::uint64_t kShortestInterval = 2'000'000;
+constexpr std::uint64_t kLongestInterval = 100'000'000;
+/// How often processes are asked whether they still live.
+constexpr std::uint64_t kEndedInterval = 200'000'000;
+/// A turn that has just passed the limit, and not one that is just about to.
+constexpr std::uint64_t kPast = 100'000;
+/// Each glance at a loop is of a longer stall than the one before: more than a few means that all
+/// of its turns are long.
+constexpr unsigned kMostGlancesOfLoop = 16;
+constexpr unsigned kMostGlances = 256;
+/// A recording is complete some µs after its file appears.
+constexpr unsigned kMostTries = 20;
+
+/// Of the last change; 0: no such directory.
+std::int64_t changed_ns(const std::string& directory) {
+  struct stat status {};
+  if (::stat(directory.c_str(), &status) != 0) return 0;
+  return static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
+
+std::string executable_of(std::int32_t pid) {
+  char target[PATH_MAX];
+  const ssize_t length =
+      ::readlink(("/proc/" + std::to_string(pid) + "/exe").c_str(), target, sizeof target);
+  return length > 0 ? std::string(target, static_cast<std::size_t>(length)) : "";
+}
+
+/// Whether a stack tells whose code it is, though its outer end may be missing.
+bool tells_enough(const symbols::UnwoundStack& stack, const std::string& executable) {
+  return stack.complete ||
+         std::any_of(stack.frames.begin(), stack.frames.end(), [&](const auto& frame) {
+           const std::string& module = frame.code.module;
+           return !module.empty() && (module == executable ||
+                                      (module.front() == '/' && !findings::is_system_file(module) &&
+                                       !findings::is_base_library(module)));
+         });
+}
+
+StallGlance::Doing doing_of(const process::ThreadLook& look) {
+  switch (look.state) {
+    case 'T':
+    case 't':
+      return StallGlance::Doing::kStopped;
+    case 'R':
+      // It was blocked an instant later.
+      return look.call ? StallGlance::Doing::kBlocked : StallGlance::Doing::kComputing;
+    case 'S':
+    case 'D':
+      return StallGlance::Doing::kBlocked;
+    default:
+      return StallGlance::Doing::kUnknown;
+  }
+}
+
+}  // namespace
+
+StallWatch::StallWatch(std::vector<std::string> directories, pid_t run, std::uint64_t limit_ns)
+    : directories_(std::move(directories)),
+      run_(run),
+      limit_ns_(limit_ns),
+      interval_ns_(std::clamp(limit_ns / 4, kShortestInterval, kLongestInterval)),
+      names_(snapshot::symbol_names()),
+      thread_([this] { watch(); }) {}
+
+StallWatch::~StallWatch() { stop(); }
+
+void StallWatch::stop() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  stopped_.notify_all();
+  thread_.join();
+  watched_.clear();
+  while (name_one()) {
+  }
+}
+
+std::vector<StallGlance> StallWatch::take(const recording::RecordingName& name) {
+  std::vector<StallGlance> glances;
+  const LoopKey from{name.pid, name.start_ticks, name.image, 0, 0};
+  for (auto at = loops_.lower_bound(from);
+       at != loops_.end() && std::get<0>(at->first) == name.pid &&
+       std::get<1>(at->first) == name.start_ticks && std::get<2>(at->first) == name.image;
+       ++at) {
+    if (at->second.longest) glances.push_back(*at->second.longest);
+  }
+  return glances;
+}
+
+void StallWatch::watch() {
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    lock.unlock();
+    const std::uint64_t now = recording::monotonic_ns();
+    find_recordings();
+    drop_ended(now);
+    const std::uint64_t pause = look(now);
+    lock.lock();
+    stopped_.wait_for(lock, std::chrono::nanoseconds(pause), [this] { return stop_; });
+  }
+}
+
+void StallWatch::find_recordings() {
+  for (const std::string& directory : directories_) {
+    const std::int64_t changed = changed_ns(directory);
+    std::int64_t& listed = listed_[directory];
+    if (changed == 0 || changed == listed) continue;
+    // A change in the same tick of the kernel's clock would not be seen later.
+    constexpr std::int64_t kTick = 20'000'000;
+    const auto realtime = static_cast<std::int64_t>(recording::realtime_ns());
+    listed = realtime - changed > kTick ? changed : 0;
+    DIR* entries = ::opendir(directory.c_str());
+    if (entries == nullptr) continue;
+    while (const dirent* entry = ::readdir(entries)) {
+      recording::RecordingName name;
+      if (!recording::parse_recording_name(entry->d_name, name) || name.run_pid != run_) continue;
+      const std::string path = directory + "/" + entry->d_name;
+      if (watched_.contains(path) || done_.contains(path)) continue;
+      auto reader = recording::Reader::open(path, false);
+      if (reader) {
+        watched_.emplace(path, Watched{*std::move(reader), name});
+        tried_.erase(path);
+      } else if (++tried_[path] == kMostTries) {
+        done_.insert(path);
+        tried_.erase(path);
+      } else {
+        listed = 0;
+      }
+    }
+    ::closedir(entries);
+  }
+}
+
+void StallWatch::drop_ended(std::uint64_t now) {
+  if (now - ended_looked_for_ns_ < kEndedInterval) return;
+  ended_looked_for_ns_ = now;
+  for (auto at = watched_.begin(); at != watched_.end();) {
+    if (at->second.reader.alive()) {
+      ++at;
+      continue;
+    }
+    done_.insert(at->first);
+    at = watched_.erase(at);
+  }
+}
+
+/// How long to wait until the next.
+std::uint64_t StallWatch::look(std::uint64_t now) {
+  std::uint64_t pause = interval_ns_;
+  const unsigned before = glances_;
+  for (const auto& [path, watched] : watched_) {
+    for (const StalledLoop& stalled : watched.reader.stalled(limit_ns_ / 4)) {
+      pause = std::min(pause, consider(watched, stalled));
+    }
+  }
+  // Reading names takes its time: not while there is something to look at.
+  if (glances_ == before && pause == interval_ns_) name_one();
+  const std::uint64_t took = recording::monotonic_ns() - now;
+  return pause > took ? pause - took : 0;
+}
+
+/// How long until this loop should be looked at again, at most.
+std::uint64_t StallWatch::consider(const Watched& watched, const StalledLoop& stalled) {
+  const LoopKey key{watched.name.pid, watched.name.start_ticks, watched.name.image, stalled.loop_id,
+                    stalled.generation};
+  LoopState& state = loops_[key];
+  if (state.turn != stalled.turn) {
+    state.turn = stalled.turn;
+    state.at_first = process::read_thread_times(watched.name.pid, stalled.thread_id);
+    state.first_seen_ns = recording::monotonic_ns();
+  }
+  if (state.longest && state.longest->turn == stalled.turn) {
+    // A process that was killed in its turn seems to be busy with it for ever.
+    if (recording::read_start_ticks(watched.name.pid) == watched.name.start_ticks) {
+      state.longest->seen_ns = std::max(state.longest->seen_ns, stalled.age_ns);
+    }
+    return interval_ns_;
+  }
+  if (state.glances == kMostGlancesOfLoop || glances_ == kMostGlances) return interval_ns_;
+  const std::uint64_t wanted =
+      std::max({limit_ns_, stalled.longest_ns, state.longest ? state.longest->seen_ns : 0});
+  if (stalled.age_ns <= wanted) return wanted - stalled.age_ns + kPast;
+  glance(watched, stalled, state);
+  return interval_ns_;
+}
+
+void StallWatch::glance(const Watched& watched, const StalledLoop& stalled, LoopState& state) {
+  const std::int32_t pid = watched.name.pid;
+  const std::int32_t thread_id = stalled.thread_id;
+  if (!watched.reader.alive()) return;
+  const auto look = process::look_at_thread(pid, thread_id);
+  if (!look) return;
+  const auto times = process::read_thread_times(pid, thread_id);
+  const std::uint64_t now = recording::monotonic_ns();
+
+  std::uint64_t age = stalled.age_ns;
+  const auto still = [&] {
+    for (const StalledLoop& each : watched.reader.stalled(limit_ns_)) {
+      if (each.loop_id != stalled.loop_id || each.generation != stalled.generation ||
+          each.turn != stalled.turn) {
+        continue;
+      }
+      age = each.age_ns;
+      return true;
+    }
+    return false;
+  };
+
+  process::StackAttempt attempt;
+  symbols::UnwoundStack stack;
+  if (look->call) {
+    attempt = process::copy_blocked_stack(pid, thread_id, *look);
+    if (!still()) return;
+    if (attempt.copy) stack = symbols::unwind(*attempt.copy);
+  }
+  const StallGlance::Doing doing = doing_of(*look);
+  const bool runs = doing == StallGlance::Doing::kComputing;
+  const bool resumes = look->state == 'S' && look->call &&
+                       process::resumes_unnoticed(look->call->number) &&
+                       !tells_enough(stack, executable_of(pid));
+  if (runs || resumes) {
+    const auto as_it_was = [&] {
+      // A thread that runs may do anything by now, but not be blocked.
+      const auto again = process::look_at_thread(pid, thread_id);
+      return again && again->state == look->state && again->call == look->call && still();
+    };
+    auto stopped = process::copy_stack(pid, thread_id, as_it_was);
+    const bool in_time = still();
+    if (runs && !in_time) return;
+    if (stopped.copy && in_time) {
+      attempt = std::move(stopped);
+      stack = symbols::unwind(*attempt.copy);
+    } else if (!attempt.copy) {
+      attempt.why = std::move(stopped.why);
+    }
+  } else if (!look->call) {
+    if (!still()) return;
+    attempt.why = "the kernel does not say where it waits";
+  }
+
+  ++glances_;
+  ++state.glances;
+  StallGlance& seen = state.longest.emplace();
+  seen.loop_id = stalled.loop_id;
+  seen.generation = stalled.generation;
+  seen.turn = stalled.turn;
+  seen.into_ns = stalled.age_ns;
+  seen.seen_ns = age;
+  seen.doing = doing;
+  if (look->call) seen.call = process::system_call_name(look->call->number);
+  seen.channel = look->channel;
+  if (times && state.at_first && now > state.first_seen_ns) {
+    seen.times = {now - state.first_seen_ns, times->cpu_ns - state.at_first->cpu_ns,
+                  times->waited_ns - state.at_first->waited_ns};
+  }
+  if (stack.frames.empty()) seen.no_stack = attempt.copy ? stack.why : attempt.why;
+  state.unnamed = std::move(stack.frames);
+}
+
+/// False if all are named.
+bool StallWatch::name_one() {
+  for (auto& [key, state] : loops_) {
+    if (state.unnamed.empty()) continue;
+    name(state);
+    return true;
+  }
+  return false;
+}
+
+void StallWatch::name(LoopState& state) {
+  std::vector<recording::StackFrame> named;
+  for (const symbols::UnwoundFrame& frame : state.unnamed) {
+    // Looked up one byte earlier, as a return address: so one that is none is given one later.
+    const std::uint64_t shift = frame.code.is_return_address ? 0 : 1;
+    recording::SiteFrame site;
+    site.address = frame.address + shift;
+    site.offset = frame.code.address + shift;
+    recording::ModuleRecord module;
+    module.path = frame.code.module;
+    module.build_id = frame.code.build_id;
+    const bool in_file = !module.path.empty();
+    if (in_file) site.module = 0;
+    for (recording::StackFrame& each : names_->frames(site, in_file ? &module : nullptr)) {
+      each.offset -= shift;
+      named.push_back(std::move(each));
+    }
+  }
+  state.unnamed.clear();
+  state.longest->stack =
+      std::make_shared<const std::vector<recording::StackFrame>>(std::move(named));
+}
+
+}  // namespace loopscope::cli
