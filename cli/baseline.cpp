@@ -156,7 +156,7 @@ std::string take_entry(const Json& json, std::map<std::string, BaselineEntry>& e
   return {};
 }
 
-Baseline sorted(std::map<std::string, BaselineEntry> entries) {
+Baseline sorted(std::map<std::string, BaselineEntry>&& entries) {
   Baseline baseline;
   for (auto& [fingerprint, entry] : entries) baseline.findings.push_back(std::move(entry));
   std::sort(baseline.findings.begin(), baseline.findings.end(),
@@ -177,8 +177,8 @@ std::string where_of(const CheckedFinding& checked) {
   }
   const StackFrame& frame = *frames.front();
   const std::string function(findings::bare_function(frame.function));
-  const std::string file(frame.file.empty() ? library_name(frame.module)
-                                            : findings::base_name(frame.file));
+  std::string file(frame.file.empty() ? library_name(frame.module)
+                                      : findings::base_name(frame.file));
   if (function.empty()) return file;
   return file.empty() ? function : function + " (" + file + ')';
 }

@@ -11,7 +11,6 @@ namespace loopscope::findings {
 
 void check_close_never_opened(const EndEvidence& evidence, std::vector<Finding>& out) {
   for_incidents(evidence, recording::IncidentKind::kCloseNeverOpened, [&](const auto& incident) {
-    if (is_sweep(incident)) return;
     Finding finding = make_incident(evidence, incident, "close-never-opened", "closed");
     // The kernel has no such number and never will.
     const bool harmless = incident.fd < 0 && incident.last_fd < 0;

@@ -10,7 +10,6 @@ namespace loopscope::findings {
 
 void check_double_close(const EndEvidence& evidence, std::vector<Finding>& out) {
   for_incidents(evidence, recording::IncidentKind::kDoubleClose, [&](const auto& incident) {
-    if (is_sweep(incident)) return;
     Finding finding = make_incident(evidence, incident, "double-close", "closed again");
     finding.title = "descriptor " + std::to_string(incident.fd) + " was " +
                     at_place(finding.places.front()) + " though it was closed already";

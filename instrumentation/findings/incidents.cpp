@@ -91,8 +91,15 @@ std::string history_text(const EndEvidence& evidence, const IncidentRecord& inci
 void for_incidents(const EndEvidence& evidence, recording::IncidentKind kind,
                    const std::function<void(const IncidentRecord&)>& each) {
   if (!evidence.image.recording.ledger) return;
-  for (const IncidentRecord& incident : evidence.image.recording.ledger->incidents) {
-    if (incident.kind == kind && incident.count != 0) each(incident);
+  const auto& incidents = evidence.image.recording.ledger->incidents;
+  const auto is_swept = [&](const IncidentRecord& incident) {
+    return std::any_of(incidents.begin(), incidents.end(), [&](const IncidentRecord& other) {
+      return is_sweep(other) &&
+             (&other == &incident || (other.site && other.site == incident.site));
+    });
+  };
+  for (const IncidentRecord& incident : incidents) {
+    if (incident.kind == kind && incident.count != 0 && !is_swept(incident)) each(incident);
   }
 }
 

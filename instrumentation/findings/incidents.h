@@ -31,6 +31,9 @@ Finding make_incident(const EndEvidence& evidence, const recording::IncidentReco
 std::string history_text(const EndEvidence& evidence, const recording::IncidentRecord& incident,
                          const Finding& finding);
 
+/// Those of that kind that may not have been meant: neither sweeps, nor what else happened at the
+/// place of a sweep of any kind (it also meets numbers that were open once, each a story of its
+/// own).
 void for_incidents(const EndEvidence& evidence, recording::IncidentKind kind,
                    const std::function<void(const recording::IncidentRecord&)>& each);
 

@@ -20,6 +20,8 @@ constexpr Rule kRules[] = {
      check_busy_spin},
     {"fd-limit", "the process is close to its limit of open descriptors", kWarningOrError,
      check_fd_limit},
+    {"fd-growth", "a place opens ever more descriptors, closes none and leaves them idle",
+     kWarningOnly, check_fd_growth},
     {"backend-rebuilt", "libev found its epoll set inconsistent and made a new one", kWarningOnly,
      check_backend_rebuilt},
     {"timer-lag", "timers run much later than they are due", kWarningOnly, check_timer_lag},

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -38,6 +39,8 @@ struct Evidence {
   /// Parallel to recording.loops, or empty: no earlier snapshot.
   std::span<const std::optional<LoopWindow>> windows = {};
   char process_state = '?';  // as in process::Resources
+  /// The stack of an open site, named as far as there was time; may be empty: not known.
+  std::function<recording::Stack(std::size_t site)> stack_of = {};
 };
 
 using Check = void (*)(const Evidence& evidence, std::vector<Finding>& out);
@@ -64,6 +67,7 @@ void check_fork_without_loop_fork(const Evidence& evidence, std::vector<Finding>
 void check_backend_rebuilt(const Evidence& evidence, std::vector<Finding>& out);
 void check_timer_lag(const Evidence& evidence, std::vector<Finding>& out);
 void check_fd_limit(const Evidence& evidence, std::vector<Finding>& out);
+void check_fd_growth(const Evidence& evidence, std::vector<Finding>& out);
 void check_batch_saturated(const Evidence& evidence, std::vector<Finding>& out);
 void check_records_dropped(const Evidence& evidence, std::vector<Finding>& out);
 

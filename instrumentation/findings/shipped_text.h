@@ -7,6 +7,6 @@
 
 namespace loopscope::findings {
 
-extern const std::string_view kShippedText;
+std::string_view shipped_text();
 
 }  // namespace loopscope::findings

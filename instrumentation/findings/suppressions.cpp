@@ -358,7 +358,7 @@ ParsedSuppressions parse_suppressions(std::string_view text, const std::string& 
 
 const std::vector<Suppression>& shipped_suppressions() {
   static const std::vector<Suppression> shipped = [] {
-    std::vector<Suppression> entries = parse_suppressions(kShippedText, "shipped.supp").entries;
+    std::vector<Suppression> entries = parse_suppressions(shipped_text(), "shipped.supp").entries;
     for (Suppression& entry : entries) entry.source = kShipped;
     return entries;
   }();

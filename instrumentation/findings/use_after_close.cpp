@@ -10,7 +10,8 @@ namespace {
 
 void check(const EndEvidence& evidence, const recording::IncidentRecord& incident, bool was_open,
            std::vector<Finding>& out) {
-  if (is_sweep(incident)) return;
+  // Started without standard input, output or error: that is not the program's doing.
+  if (!was_open && incident.fd >= 0 && incident.fd <= 2) return;
   Finding finding = make_incident(evidence, incident, "use-after-close", "used");
   finding.title = incident.call + "(" + std::to_string(incident.fd) + ") " +
                   at_place(finding.places.front()) +

@@ -383,6 +383,23 @@ void add_processes(std::vector<MetricFamily>& out, const std::vector<Exported>& 
       });
   add_over_recordings(
       out, processes,
+      Family("loopscope_suspected_leaked_fds",
+             "Descriptors that lie idle at places which open ever more and close none (rule "
+             "fd-growth).",
+             MetricType::Gauge),
+      [](Family& family, const Recordings& recordings, const Labels& labels) {
+        std::uint64_t count = 0;
+        bool known = false;  // 0 is said only where leaks would be seen
+        for (const ProcessSnapshot* process : recordings) {
+          known = known || process->fds.ledger.has_value();
+          for (const auto& finding : process->findings) {
+            if (finding.rule == "fd-growth") count += finding.count;
+          }
+        }
+        if (known) family.value(count, labels, {});
+      });
+  add_over_recordings(
+      out, processes,
       Family("loopscope_dropped_records_total",
              "Records dropped because a table was full or memory was short, by kind.",
              MetricType::Counter),

@@ -83,8 +83,8 @@ DescriptorKind kind_of(int fd, const char* target) noexcept {
   return opened_path(target, 0).kind;
 }
 
-/// A number that the kernel has open and the ledger has not.
-void meet(int fd) noexcept {
+/// What the kernel says it refers to, with its NUL; how long that is, or -1: closed meanwhile.
+ssize_t target_of(int fd, char* target, std::size_t size) noexcept {
   char link[sizeof kDirectory + 16];
   memcpy(link, kDirectory, sizeof kDirectory - 1);
   char* at = link + sizeof kDirectory - 1;
@@ -98,10 +98,16 @@ void meet(int fd) noexcept {
   } while (rest != 0);
   while (count > 0) *at++ = digits[--count];
   *at = '\0';
+  const ssize_t length = readlink(link, target, size - 1);
+  if (length >= 0) target[length] = '\0';
+  return length;
+}
+
+/// A number that the kernel has open and the ledger has not.
+void meet(int fd) noexcept {
   char target[512];
-  const ssize_t size = readlink(link, target, sizeof target - 1);
-  if (size < 0) return;  // closed meanwhile
-  target[size] = '\0';
+  const ssize_t size = target_of(fd, target, sizeof target);
+  if (size < 0) return;
   LedgerWriter::Birth birth;
   birth.kind = kind_of(fd, target);
   const long flags = g_real.syscall(SYS_fcntl, fd, F_GETFD, 0, 0, 0, 0);
@@ -233,6 +239,25 @@ void look_at_peers() noexcept {
   });
 }
 
+/// What came in a message, or is a duplicate of something inherited: nobody has asked what it is.
+void look_at_kinds() noexcept {
+  for_each_open([&](int fd, FdSlot& slot) noexcept {
+    const std::uint32_t origin = slot.facts.load() >> recording::kFdOriginShift & 0xFF;
+    if (fd <= 2 || LedgerWriter::kind(slot) != DescriptorKind::kOther ||
+        origin != static_cast<std::uint32_t>(FdOrigin::kOpened)) {
+      return true;
+    }
+    char target[512];
+    const ssize_t size = target_of(fd, target, sizeof target);
+    if (size < 0) return true;
+    g_ledger.set_kind(fd, kind_of(fd, target));
+    if (g_ledger.detail(fd).target.raw[0] == '\0') {
+      g_ledger.set_target(fd, target, static_cast<std::size_t>(size));
+    }
+    return true;
+  });
+}
+
 bool has_ended(std::int32_t thread_id) noexcept {
   for (const std::int32_t& ended : g_ended_threads) {
     if (__atomic_load_n(&ended, __ATOMIC_RELAXED) == thread_id) return true;
@@ -282,6 +307,7 @@ void take_census(Thread& thread) noexcept {
       const bool agree = stat("/proc/self/fd", &status) == 0 && status.st_size > 0 &&
                          status.st_size == header().fd_open.load();
       if (agree || compare(before_ns)) {
+        look_at_kinds();
         look_at_peers();
         look_at_threads(thread);
         header().end_census.store_release(static_cast<std::uint32_t>(EndCensus::kDone));

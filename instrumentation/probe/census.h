@@ -3,7 +3,8 @@
 // The last look, when the process ends or calls exec: the ledger against what the kernel has open.
 // Numbers that were opened out of sight (inside libc, by a system call of the program's own) are
 // entered, those that were closed so are closed; sockets whose peer had closed and descriptors
-// whose thread is gone are marked. Only where the probe's option `census` asks for it.
+// whose thread is gone are marked, and what nobody has asked the kind of yet is asked. Only where
+// the probe's option `census` asks for it.
 //
 // Allocates nothing; signals wait meanwhile; errno is kept. Cost: 2 µs while the two agree on how
 // many there are, and 1 µs a TCP socket; else 20 µs and 1 µs for each descriptor. Other threads may

@@ -45,8 +45,8 @@ struct Options {
 
 }  // namespace
 
-constinit Probe g_probe{&kNotYet, ~0u, Stacks::kFull, false, nullptr, false, false, false, false,
-                        0};
+constinit Probe g_probe{&kNotYet, ~0u,   Stacks::kFull, false, nullptr,
+                        false,    false, false,         false, 0};
 constinit LedgerWriter g_ledger;
 
 namespace {
@@ -269,8 +269,8 @@ bool wake(Thread& thread, bool roomy) noexcept {
   const Quiet quiet(thread);
   bool alive = __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2;
   if (!alive) {
-    alive = roomy ? start()
-                  : on_a_stack_of_our_own([](Thread&) noexcept { return start(); }, thread);
+    alive =
+        roomy ? start() : on_a_stack_of_our_own([](Thread&) noexcept { return start(); }, thread);
   }
   if (alive && !g_probe.process->settled()) {
     // A forked child of a program that has locked itself in goes unrecorded: a recording takes

@@ -12,11 +12,13 @@
 // Which interpreter is here is asked of ld.so by weak references: a dlsym(3) that finds nothing
 // allocates its error message, and the probe may be starting within malloc's own start (jemalloc
 // opens files there, and holds its lock).
+// NOLINTBEGIN(readability-identifier-naming,bugprone-reserved-identifier): the interpreters' names
 extern "C" {
 [[gnu::weak]] extern char PyGILState_GetThisThreadState;
 [[gnu::weak]] extern char _Py_PrintReferences;
 [[gnu::weak]] extern char ruby_api_version;
 }
+// NOLINTEND(readability-identifier-naming,bugprone-reserved-identifier)
 
 namespace loopscope::probe {
 namespace {

@@ -197,7 +197,8 @@ ProcessSnapshot begin_describing(Source& source, RecordingSnapshot recording,
   return process;
 }
 
-void finish_describing(Source& source, ProcessSnapshot& process) {
+void finish_describing(Source& source, ProcessSnapshot& process, StackNames* names,
+                       const NamingTime& time) {
   const RecordingSnapshot& record = process.recording;
   process.loop_facts.resize(record.loops.size());
   process.fds = source.account.summary(record);
@@ -232,7 +233,10 @@ void finish_describing(Source& source, ProcessSnapshot& process) {
                           .open_fds = running ? process.fds.open : std::nullopt,
                           .fd_limit = process.fds.limit,
                           .windows = windows,
-                          .process_state = process.resources ? process.resources->state : '?'});
+                          .process_state = process.resources ? process.resources->state : '?',
+                          .stack_of = [&](std::size_t site) {
+                            return source.sites.stack(*record.ledger, site, names, time);
+                          }});
 }
 
 }  // namespace
@@ -376,7 +380,7 @@ struct Collector::Impl {
 
   /// Everything that can be said of the process; what of it is said is cut later.
   void describe(Source& source, ProcessSnapshot& process, bool list, const NamingTime& time) {
-    finish_describing(source, process);
+    finish_describing(source, process, names.get(), time);
     const bool finished = process.recording.finished;
     bool all_named = true;
     if (auto& ledger = process.recording.ledger) {

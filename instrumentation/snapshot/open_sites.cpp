@@ -63,6 +63,21 @@ NamingTime::NamingTime(std::uint64_t most_ns) {
 
 bool NamingTime::spent() const { return recording::monotonic_ns() >= end_ns_; }
 
+recording::Stack SiteBook::stack(const Ledger& ledger, std::size_t site, StackNames* names,
+                                 const NamingTime& time) {
+  stacks_.resize(std::max(stacks_.size(), ledger.sites.size()));
+  Stack& stack = stacks_[site];
+  if (!stack.named) {
+    const bool name = names == nullptr || !time.spent();
+    if (name || !stack.frames) {
+      stack.frames = std::make_shared<const std::vector<StackFrame>>(
+          stack_of(ledger, ledger.sites[site], name ? names : nullptr));
+    }
+    stack.named = name;
+  }
+  return stack.frames;
+}
+
 bool SiteBook::describe(ProcessSnapshot& process,
                         const std::function<bool(const recording::FdRecord&)>& is_open,
                         StackNames* names, const NamingTime& time) {
@@ -94,20 +109,10 @@ bool SiteBook::describe(ProcessSnapshot& process,
                     });
   sites.erase(sites.begin() + static_cast<std::ptrdiff_t>(shown), sites.end());
 
-  stacks_.resize(std::max(stacks_.size(), ledger.sites.size()));
   bool all_named = true;
   for (OpenSite& site : sites) {
-    Stack& stack = stacks_[site.id];
-    if (!stack.named) {
-      const bool name = names == nullptr || !time.spent();
-      if (name || !stack.frames) {
-        stack.frames = std::make_shared<const std::vector<StackFrame>>(
-            stack_of(ledger, ledger.sites[site.id], name ? names : nullptr));
-      }
-      stack.named = name;
-      all_named = all_named && name;
-    }
-    site.stack = stack.frames;
+    site.stack = stack(ledger, site.id, names, time);
+    all_named = all_named && stacks_[site.id].named;
   }
   process.sites = std::move(sites);
   return all_named;

@@ -42,6 +42,10 @@ class SiteBook {
                 const std::function<bool(const recording::FdRecord&)>& is_open, StackNames* names,
                 const NamingTime& time);
 
+  /// The stack of one site of `ledger`; as above.
+  recording::Stack stack(const recording::Ledger& ledger, std::size_t site, StackNames* names,
+                         const NamingTime& time);
+
  private:
   struct Stack {
     std::shared_ptr<const std::vector<StackFrame>> frames;

@@ -412,6 +412,18 @@ TEST(DoubleClose, ALoopOverAllNumbersIsMeant) {
   only(process.judge(), "double-close", Severity::kError);
 }
 
+TEST(DoubleClose, WhatASweepMeetsIsMeantToo) {
+  Process process;
+  const std::size_t site = process.own_site();
+  auto& sweep = process.incident(IncidentKind::kCloseNeverOpened, 20);
+  sweep.site = site;
+  sweep.count = sweep.consecutive = 1000;
+  process.incident(IncidentKind::kDoubleClose, 7).site = site;
+  expect_silence(process.judge());
+  process.recording_.ledger->incidents.back().site = process.own_site(99);
+  only(process.judge(), "double-close", Severity::kError);
+}
+
 TEST(DoubleClose, OfASystemsProgramIsInformation) {
   Process process;
   process.incident(IncidentKind::kDoubleClose, 7).site = process.system_site();

@@ -64,7 +64,96 @@ TEST(Rules, AreListedOnceEachWithTheirSeverities) {
   }
   EXPECT_EQ(names, (std::set<std::string>{"loop-stall", "busy-spin", "fork-without-loop-fork",
                                           "backend-rebuilt", "timer-lag", "fd-limit",
-                                          "batch-saturated", "records-dropped"}));
+                                          "batch-saturated", "records-dropped", "fd-growth"}));
+}
+
+/// A server that has run for a minute and opened a file every second, which nobody closes or uses.
+struct Growing {
+  static constexpr std::uint64_t kSecond = 1'000'000'000;
+  RecordingSnapshot recording = healthy_recording();
+  Growing() {
+    recording.started_ns = 1'700'000'000 * kSecond;
+    recording.taken_ns = recording.started_ns + 60 * kSecond;
+    recording::Ledger& ledger = recording.ledger.emplace();
+    recording::SiteRecord& site = ledger.sites.emplace_back();
+    site.kind = recording::DescriptorKind::kFile;
+    for (int i = 0; i < 60; ++i) {
+      recording::FdRecord& fd = ledger.fds.emplace_back();
+      fd.fd = 10 + i;
+      fd.kind = site.kind;
+      fd.origin = recording::FdOrigin::kOpened;
+      fd.opened_ns = recording.started_ns + static_cast<std::uint64_t>(i) * kSecond;
+      fd.site = 0;
+      ++site.opened;
+    }
+  }
+  void each(const std::function<void(recording::FdRecord&)>& change) {
+    for (recording::FdRecord& fd : recording.ledger->fds) change(fd);
+  }
+  bool silent() const { return found(recording).empty(); }
+};
+
+TEST(FdGrowth, SaysHowManyAndHowFast) {
+  Growing growing;
+  const Finding finding = only(found(growing.recording), "fd-growth", Severity::kWarning);
+  // Those of the last ten seconds may yet be used.
+  EXPECT_EQ(finding.count, 51u);
+  EXPECT_EQ(finding.title, "51 files opened at one place lie idle, and their number only grows");
+  EXPECT_EQ(finding.kind, "file");
+  EXPECT_EQ(finding.descriptors.front().fd, 10);
+}
+
+TEST(FdGrowth, ToleratesWhatIsUsedClosedOrServed) {
+  {
+    Growing closed;
+    closed.recording.ledger->sites[0].closed = 1;
+    EXPECT_TRUE(closed.silent());
+  }
+  {
+    Growing registered;
+    registered.each([](auto& fd) { fd.registered_epoll_fd = 3; });
+    EXPECT_TRUE(registered.silent());
+  }
+  {
+    Growing used;
+    used.each([&](auto& fd) { fd.activity_ns = used.recording.taken_ns - Growing::kSecond; });
+    EXPECT_TRUE(used.silent());
+  }
+  {
+    Growing accepted;
+    accepted.each([](auto& fd) { fd.accepted = true; });
+    EXPECT_TRUE(accepted.silent());
+  }
+}
+
+TEST(FdGrowth, ToleratesAStartAnEpisodeAndAYoungProcess) {
+  {
+    Growing start;
+    start.each([&](auto& fd) {
+      fd.opened_ns = start.recording.started_ns + (fd.opened_ns - start.recording.started_ns) / 100;
+    });
+    EXPECT_TRUE(start.silent());
+  }
+  {
+    Growing episode;
+    episode.recording.taken_ns += 60 * Growing::kSecond;
+    EXPECT_TRUE(episode.silent());
+  }
+  {
+    Growing young;
+    young.recording.started_ns = young.recording.taken_ns - 29 * Growing::kSecond;
+    EXPECT_TRUE(young.silent());
+  }
+  {
+    Growing few;
+    few.recording.ledger->fds.resize(30);
+    EXPECT_TRUE(few.silent());
+  }
+  {
+    Growing ended;
+    ended.recording.life = recording::Life::kExited;
+    EXPECT_TRUE(ended.silent());
+  }
 }
 
 TEST(Rules, ShowTheMostSevereFirst) {
@@ -530,7 +619,7 @@ TEST(Text, TimesAndWatchers) {
   EXPECT_EQ(watcher_text(loop, 0), "");
   EXPECT_EQ(watcher_text(loop, 1), "");
   EXPECT_STREQ(watcher_kind_name(static_cast<recording::WatcherKind>(99)), "other");
-  EXPECT_EQ(drop_kind_name(7), nullptr);
+  EXPECT_EQ(drop_kind_name(8), nullptr);
 }
 
 }  // namespace

@@ -361,7 +361,7 @@ TEST(ShippedSuppressions, AreGood) {
     EXPECT_EQ(each.source, kShipped);
     EXPECT_TRUE(names.insert(each.name).second) << each.name << " is there twice";
   }
-  const ParsedSuppressions parsed = parse_suppressions(kShippedText, "shipped.supp");
+  const ParsedSuppressions parsed = parse_suppressions(shipped_text(), "shipped.supp");
   for (const SuppressionError& error : parsed.errors) {
     ADD_FAILURE() << error.where << ": " << error.message;
   }

@@ -215,7 +215,7 @@ TEST(Metrics, CountDropsOfTheKindsThereAre) {
     kinds.insert(sample.labels.at("kind"));
   }
   EXPECT_EQ(kinds, (std::set<std::string>{"loops", "watchers", "fds", "sites", "modules", "events",
-                                          "waits"}));
+                                          "waits", "incidents"}));
 }
 
 TEST(Metrics, HistogramsAreCumulativeAndEndInTheirCount) {
@@ -340,6 +340,18 @@ TEST(Metrics, CountOpensAndClosesOfSourcesWithALedger) {
   EXPECT_EQ(text.value("loopscope_fd_closes_total", {{"kind", "tcp"}}), 8);
   EXPECT_EQ(text.value("loopscope_fd_closes_total", {{"kind", "file"}}), 0);
   EXPECT_EQ(text.all("loopscope_fd_opens_total").size(), process::kDescriptorKinds);
+}
+
+TEST(Metrics, CountSuspectedLeaksOnlyWhereTheyWouldBeSeen) {
+  HostSnapshot host = healthy_host();
+  EXPECT_FALSE(page(host).types.contains("loopscope_suspected_leaked_fds"));
+  host.processes[0].fds.ledger.emplace();
+  EXPECT_EQ(page(host).value("loopscope_suspected_leaked_fds"), 0);
+  findings::Finding growth;
+  growth.rule = "fd-growth";
+  growth.count = 51;
+  host.processes[0].findings.push_back(growth);
+  EXPECT_EQ(page(host).value("loopscope_suspected_leaked_fds"), 51);
 }
 
 // The library's and the probe's, or those before and after an exec.

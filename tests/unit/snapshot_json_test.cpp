@@ -70,7 +70,7 @@ TEST(Json, HasExactlyTheDocumentedFields) {
   EXPECT_EQ(keys(process["findings"][0]),
             (Set{"rule", "severity", "title", "detail", "advice", "count", "since", "subject"}));
   EXPECT_EQ(keys(process["dropped"]),
-            (Set{"loops", "watchers", "fds", "sites", "modules", "events", "waits"}));
+            (Set{"loops", "watchers", "fds", "sites", "modules", "events", "waits", "incidents"}));
   const json& one = process["loops"][0];
   EXPECT_EQ(keys(one), (Set{"id",
                             "name",
