@@ -13,15 +13,17 @@ import statistics
 import subprocess
 import tempfile
 
+from probe_descriptors import Descriptors
 from probe_servers import Echo, Nginx, Redis
 from probe_tools import CHEAP_PAIRS, Tools
 from support import Failed, free_port, spread_of_median
 
-BARE, PROBE, RUN, SERVED, EMPTY = "bare", "probe", "run", "served", "empty"
+BARE, PROBE, RUN, SERVED, CHECK, EMPTY = "bare", "probe", "run", "served", "check", "empty"
 WORDS = {
     PROBE: "the probe alone (LD_PRELOAD)",
     RUN: "`loopscope run --no-http`",
     SERVED: "`loopscope run`, scraped once a second",
+    CHECK: "`loopscope check`",
 }
 
 
@@ -53,6 +55,11 @@ class Launch:
                 port = free_port()
                 self.url = f"http://127.0.0.1:{port}"
                 self.prefix += ["--listen", f"127.0.0.1:{port}", "--"]
+        elif variant == CHECK:
+            if not options.loopscope:
+                raise Failed("the loopscope command is not built")
+            self.prefix = [options.loopscope, "check", "--probe", os.path.abspath(options.probe), "-o",
+                           "json:" + self.report(), "--"]
 
     def __enter__(self):
         return self
@@ -61,8 +68,15 @@ class Launch:
         try:
             if kind is None and self.variant in (PROBE, RUN, SERVED) and not self.recordings():
                 raise Failed(f"{self.variant}: the program left no recording")
+            if kind is None and self.variant == CHECK:
+                with open(self.report(), encoding="utf-8") as file:
+                    if not json.load(file)["processes"]:
+                        raise Failed("check: saw no process")
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def report(self):
+        return os.path.join(self.directory, "check.json")
 
     def recordings(self):
         return glob.glob(os.path.join(self.directory, "*.loopscope"))
@@ -114,7 +128,10 @@ class ProbeBench:
             return
         self.bench.section("The probe: a turn, an I/O call, open and close", self.nanoseconds)
         self.bench.section("The probe: throughput of unchanged servers", self.throughput)
-        self.bench.section("The probe: starting processes", self.starts)
+        descriptors = Descriptors(self.bench, self.launched, [BARE, EMPTY, PROBE, *([RUN, CHECK] if self.bench.options.loopscope else [])],
+                                  {EMPTY: "an empty library preloaded", **WORDS})
+        self.bench.section("The probe: starting processes", descriptors.starts)
+        self.bench.section("The probe: a program that opens and closes", descriptors.pairs)
         self.bench.section("The probe and other tools: the same turns of a pipe loop", self.tools)
 
     def missing(self, title):
@@ -125,6 +142,11 @@ class ProbeBench:
                 f"Servers under the probe: {self.rounds} rounds with one bare run and one of each kind, {self.seconds:g} s of load "
                 "each, every second round in reverse; each is compared with the bare run of its round, and the range is an interval "
                 "for the median of the ratios. Recordings in /dev/shm."]
+
+    def launched(self, variant, command):
+        """One run of a benchmark program in that variant; what it printed."""
+        with Launch(self.bench, variant) as launch:
+            return launch.json(command)
 
     def slices(self, variant, stacks=None):
         results = []
@@ -193,25 +215,6 @@ class ProbeBench:
             dearer = statistics.median(100 * (a[1] / b[1] - 1) for a, b in pairs)
             self.bench.add(title, f"{load}: {WORDS[variant]}", spread_of_median([100 * a[0] / b[0] for a, b in pairs]), "%",
                            (">=", 98), f"server's CPU each {dearer:+.1f} %")
-
-    # --- start ---
-
-    def starts(self, title):
-        processes, rounds = (100, 2) if self.bench.quick else (500, 7)
-        variants = [BARE, EMPTY, PROBE] + ([RUN] if self.bench.options.loopscope else [])
-        results = {variant: [] for variant in variants}
-        for turn in range(rounds):
-            for variant in variants if turn % 2 == 0 else reversed(variants):
-                with Launch(self.bench, variant) as launch:
-                    got = launch.json([self.bench.path("process_starts"), "--program", self.bench.path("tiny_process"), "--processes",
-                                       str(processes), "--cpu", str(self.bench.machine.loop_cpu)])
-                    results[variant].append(got["process_us"])
-        self.bench.raw["process_starts"] = results
-        self.bench.add(title, f"one of {processes} processes with 20 descriptors, bare", results[BARE], "µs")
-        for variant, words in ((EMPTY, "an empty library preloaded"), (PROBE, WORDS[PROBE]), (RUN, WORDS[RUN])):
-            if variant in results:
-                ratios = [a / b for a, b in zip(results[variant], results[BARE])]
-                self.bench.add(title, words, ratios, "times bare")
 
     # --- peers ---
 
