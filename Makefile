@@ -15,7 +15,8 @@ TEST_PACKAGES := libgtest-dev libgmock-dev catch2 python3 python3-pytest strace 
 # no service starts, with the libraries that they need.
 REAL_PACKAGES := ruby ruby-eventmachine ruby-cool.io ruby-async ruby-rack ruby-daemons python3-tornado python3-gevent \
   libanyevent-perl libev-perl libjemalloc2 liblzf1 liblua5.3-0 libopentracing-c-wrapper0 libnghttp2-14 libev4 \
-  libevent-2.1-7 libsasl2-2 libpcre2-8-0 libjansson4 libxml2 libglib2.0-0 libatomic1 libsystemd0 libcrypt1 libssl3 zlib1g
+  libevent-2.1-7 libsasl2-2 libpcre2-8-0 libjansson4 libxml2 libglib2.0-0 libatomic1 libsystemd0 libcrypt1 libssl3 zlib1g \
+  git openssh-client sqlite3 python3-pytest perl make gdb bc xz-utils
 REAL_SERVERS := nginx redis-server redis-tools:redis-cli haproxy memcached nghttp2-server:nghttpd nghttp2-client:h2load \
   hitch multiwatch thin
 SLOW_PACKAGES := libpython3.11-testsuite net-tools

@@ -13,6 +13,7 @@ LOOPSCOPE_TEST_KEEP=1 keeps the directory of each run (report, output, scratch f
 """
 
 import collections
+import glob
 import http.server
 import json
 import os
@@ -35,6 +36,7 @@ from servers_test import Haproxy, Nginx, Redis, read, write  # noqa: E402  pylin
 
 ROOT = os.geteuid() == 0  # only then do nginx, memcached and hitch become another user
 TEXTBOOK = os.environ.get("TEXTBOOK", "textbook_epoll")
+DEMO = os.environ.get("DEMO", "demo")
 
 # Their tests are in servers_test.py; here only their configurations are used.
 NGINX, HAPROXY, SETS_AND_GETS = Nginx.CONFIGURATION, Haproxy.CONFIGURATION, Redis.sets_and_gets
@@ -612,8 +614,22 @@ class Servers(HealthyTest):
                      "--ocsp-dir=", *(["--user=nobody"] if ROOT else []), pem],
                     lambda of: load.echo(of, clients=12, messages=6, tls=load.trusting()), port=port, judged=3)
 
+    def test_multiwatch(self):
+        """A supervisor and two servers, which it ends."""
+        run = self.start(["multiwatch", "-f", "2", "--", TEXTBOOK])
+        ports = run.wait_for("two ports", lambda: (lambda found: found if len(found) == 2 else None)(
+            [line.split()[1] for line in run.output().splitlines() if line.startswith("port ")]))
+        for port in ports:
+            self.echo(int(port))
+        self.assert_healthy(run, run.end(signal.SIGTERM), run.popen.returncode, judged=3)
+
     def test_textbook(self):
         self.served([TEXTBOOK], self.echo)
+
+    def test_demo(self):
+        """This project's own: its library records by itself, and stands aside for the probe."""
+        self.healthy([DEMO, "--no-inspector", "--admin-port", str(free_port()), "--connections", "10", "--rate", "200",
+                      "--duration", "2"])
 
     def script(self, command, drive, environment=None):
         self.served(command, drive, cwd=SCRIPTS, environment=environment)
@@ -632,6 +648,15 @@ class Servers(HealthyTest):
 
     def test_eventmachine(self):
         self.script(["ruby", "em_echo.rb", "epoll"], self.echo)
+
+    def test_thin(self):
+        thin = tool("thin")
+        root = os.path.dirname(os.path.dirname(thin))
+        gem, = glob.glob(f"{root}/lib/x86_64-linux-gnu/rubygems-integration/*/gems/thin-*")
+        libraries = [f"{gem}/lib", gem.replace("/gems/", "/extensions/x86_64-linux/3.1.0/")]
+        port = free_port()
+        self.served(["ruby", *(f"-I{path}" for path in libraries), f"{gem}/bin/thin", "-R", "thin.ru", "-a", "127.0.0.1",
+                     "-p", str(port), "start"], self.pages, port=port, cwd=SCRIPTS)
 
     def test_cool_io(self):
         self.script(["ruby", "coolio_echo.rb"], self.echo)
