@@ -2,7 +2,6 @@
 #include "cli/stall_watch.h"
 
 #include <dirent.h>
-#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,7 +9,6 @@
 #include <chrono>
 #include <system_error>
 
-#include "instrumentation/findings/blame.h"
 #include "instrumentation/recording/clock.h"
 #include "instrumentation/snapshot/symbol_names.h"
 
@@ -30,6 +28,7 @@ constexpr std::uint64_t kPast = 100'000;
 /// of its turns are long.
 constexpr unsigned kMostGlancesOfLoop = 16;
 constexpr unsigned kMostGlances = 256;
+constexpr int kTriesOfGlance = 5;
 /// A recording is complete some µs after its file appears.
 constexpr unsigned kMostTries = 20;
 
@@ -38,24 +37,6 @@ std::int64_t changed_ns(const std::string& directory) {
   struct stat status {};
   if (::stat(directory.c_str(), &status) != 0) return 0;
   return static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec;
-}
-
-std::string executable_of(std::int32_t pid) {
-  char target[PATH_MAX];
-  const ssize_t length =
-      ::readlink(("/proc/" + std::to_string(pid) + "/exe").c_str(), target, sizeof target);
-  return length > 0 ? std::string(target, static_cast<std::size_t>(length)) : "";
-}
-
-/// Whether a stack tells whose code it is, though its outer end may be missing.
-bool tells_enough(const symbols::UnwoundStack& stack, const std::string& executable) {
-  return stack.complete ||
-         std::any_of(stack.frames.begin(), stack.frames.end(), [&](const auto& frame) {
-           const std::string& module = frame.code.module;
-           return !module.empty() && (module == executable ||
-                                      (module.front() == '/' && !findings::is_system_file(module) &&
-                                       !findings::is_base_library(module)));
-         });
 }
 
 StallGlance::Doing doing_of(const process::ThreadLook& look) {
@@ -106,7 +87,9 @@ std::vector<StallGlance> StallWatch::take(const recording::RecordingName& name) 
        at != loops_.end() && std::get<0>(at->first) == name.pid &&
        std::get<1>(at->first) == name.start_ticks && std::get<2>(at->first) == name.image;
        ++at) {
-    if (at->second.longest) glances.push_back(*at->second.longest);
+    for (const auto* kept : {&at->second.longest, &at->second.before}) {
+      if (*kept) glances.push_back((*kept)->glance);
+    }
   }
   return glances;
 }
@@ -193,30 +176,71 @@ std::uint64_t StallWatch::consider(const Watched& watched, const StalledLoop& st
     state.at_first = process::read_thread_times(watched.name.pid, stalled.thread_id);
     state.first_seen_ns = recording::monotonic_ns();
   }
-  if (state.longest && state.longest->turn == stalled.turn) {
+  if (state.longest && state.longest->glance.turn == stalled.turn) {
     // A process that was killed in its turn seems to be busy with it for ever.
     if (recording::read_start_ticks(watched.name.pid) == watched.name.start_ticks) {
-      state.longest->seen_ns = std::max(state.longest->seen_ns, stalled.age_ns);
+      state.longest->glance.seen_ns = std::max(state.longest->glance.seen_ns, stalled.age_ns);
     }
     return interval_ns_;
   }
   if (state.glances == kMostGlancesOfLoop || glances_ == kMostGlances) return interval_ns_;
   const std::uint64_t wanted =
-      std::max({limit_ns_, stalled.longest_ns, state.longest ? state.longest->seen_ns : 0});
+      std::max({limit_ns_, stalled.longest_ns, state.longest ? state.longest->glance.seen_ns : 0});
   if (stalled.age_ns <= wanted) return wanted - stalled.age_ns + kPast;
   glance(watched, stalled, state);
   return interval_ns_;
 }
 
-void StallWatch::glance(const Watched& watched, const StalledLoop& stalled, LoopState& state) {
-  const std::int32_t pid = watched.name.pid;
-  const std::int32_t thread_id = stalled.thread_id;
-  if (!watched.reader.alive()) return;
-  const auto look = process::look_at_thread(pid, thread_id);
-  if (!look) return;
-  const auto times = process::read_thread_times(pid, thread_id);
-  const std::uint64_t now = recording::monotonic_ns();
+/// What one look at a thread has shown.
+struct StallWatch::Sight {
+  process::ThreadLook look;
+  std::optional<process::ThreadTimes> times;
+  std::uint64_t at_ns = 0;
+  process::StackAttempt attempt;
+  symbols::UnwoundStack stack;
+};
 
+/// None: the turn is over, or the thread is gone. `still` says whether the turn goes on.
+std::optional<StallWatch::Sight> StallWatch::see(std::int32_t pid, std::int32_t thread_id,
+                                                 const std::function<bool()>& still) {
+  Sight sight;
+  auto look = process::look_at_thread(pid, thread_id);
+  if (!look) return std::nullopt;
+  sight.look = *std::move(look);
+  sight.times = process::read_thread_times(pid, thread_id);
+  sight.at_ns = recording::monotonic_ns();
+  if (sight.look.call) {
+    sight.attempt = process::copy_blocked_stack(pid, thread_id, sight.look);
+    if (!still()) return std::nullopt;
+    if (sight.attempt.copy) sight.stack = symbols::unwind(*sight.attempt.copy);
+  }
+  const bool runs = doing_of(sight.look) == StallGlance::Doing::kComputing;
+  const bool resumes = sight.look.state == 'S' && sight.look.call &&
+                       process::resumes_unnoticed(sight.look.call->number) && !sight.stack.complete;
+  if (runs || resumes) {
+    const auto as_it_was = [&] {
+      // A thread that runs may do anything by now, but not be blocked.
+      const auto again = process::look_at_thread(pid, thread_id);
+      return again && again->state == sight.look.state && again->call == sight.look.call && still();
+    };
+    auto stopped = process::copy_stack(pid, thread_id, as_it_was);
+    const bool in_time = still();
+    if (runs && !in_time) return std::nullopt;
+    if (stopped.copy && in_time) {
+      sight.attempt = std::move(stopped);
+      sight.stack = symbols::unwind(*sight.attempt.copy);
+    } else if (!sight.attempt.copy) {
+      sight.attempt.why = std::move(stopped.why);
+    }
+  } else if (!sight.look.call) {
+    if (!still()) return std::nullopt;
+    sight.attempt.why = "the kernel does not say where it waits";
+  }
+  return sight;
+}
+
+void StallWatch::glance(const Watched& watched, const StalledLoop& stalled, LoopState& state) {
+  if (!watched.reader.alive()) return;
   std::uint64_t age = stalled.age_ns;
   const auto still = [&] {
     for (const StalledLoop& each : watched.reader.stalled(limit_ns_)) {
@@ -229,71 +253,51 @@ void StallWatch::glance(const Watched& watched, const StalledLoop& stalled, Loop
     }
     return false;
   };
-
-  process::StackAttempt attempt;
-  symbols::UnwoundStack stack;
-  if (look->call) {
-    attempt = process::copy_blocked_stack(pid, thread_id, *look);
-    if (!still()) return;
-    if (attempt.copy) stack = symbols::unwind(*attempt.copy);
-  }
-  const StallGlance::Doing doing = doing_of(*look);
-  const bool runs = doing == StallGlance::Doing::kComputing;
-  const bool resumes = look->state == 'S' && look->call &&
-                       process::resumes_unnoticed(look->call->number) &&
-                       !tells_enough(stack, executable_of(pid));
-  if (runs || resumes) {
-    const auto as_it_was = [&] {
-      // A thread that runs may do anything by now, but not be blocked.
-      const auto again = process::look_at_thread(pid, thread_id);
-      return again && again->state == look->state && again->call == look->call && still();
-    };
-    auto stopped = process::copy_stack(pid, thread_id, as_it_was);
-    const bool in_time = still();
-    if (runs && !in_time) return;
-    if (stopped.copy && in_time) {
-      attempt = std::move(stopped);
-      stack = symbols::unwind(*attempt.copy);
-    } else if (!attempt.copy) {
-      attempt.why = std::move(stopped.why);
-    }
-  } else if (!look->call) {
-    if (!still()) return;
-    attempt.why = "the kernel does not say where it waits";
+  std::optional<Sight> sight;
+  // One that sleeps and works in turns may have changed between look and copy.
+  for (int tries = 0; tries < kTriesOfGlance; ++tries) {
+    sight = see(watched.name.pid, stalled.thread_id, still);
+    if (!sight) return;
+    if (!sight->stack.frames.empty()) break;
   }
 
   ++glances_;
   ++state.glances;
-  StallGlance& seen = state.longest.emplace();
+  if (state.longest) state.before = std::move(state.longest);
+  StallGlance& seen = state.longest.emplace().glance;
   seen.loop_id = stalled.loop_id;
   seen.generation = stalled.generation;
   seen.turn = stalled.turn;
   seen.into_ns = stalled.age_ns;
   seen.seen_ns = age;
-  seen.doing = doing;
-  if (look->call) seen.call = process::system_call_name(look->call->number);
-  seen.channel = look->channel;
-  if (times && state.at_first && now > state.first_seen_ns) {
-    seen.times = {now - state.first_seen_ns, times->cpu_ns - state.at_first->cpu_ns,
-                  times->waited_ns - state.at_first->waited_ns};
+  seen.doing = doing_of(sight->look);
+  if (sight->look.call) seen.call = process::system_call_name(sight->look.call->number);
+  seen.channel = sight->look.channel;
+  if (sight->times && state.at_first && sight->at_ns > state.first_seen_ns) {
+    seen.times = {sight->at_ns - state.first_seen_ns, sight->times->cpu_ns - state.at_first->cpu_ns,
+                  sight->times->waited_ns - state.at_first->waited_ns};
   }
-  if (stack.frames.empty()) seen.no_stack = attempt.copy ? stack.why : attempt.why;
-  state.unnamed = std::move(stack.frames);
+  if (sight->stack.frames.empty()) {
+    seen.no_stack = sight->attempt.copy ? sight->stack.why : sight->attempt.why;
+  }
+  state.longest->unnamed = std::move(sight->stack.frames);
 }
 
 /// False if all are named.
 bool StallWatch::name_one() {
   for (auto& [key, state] : loops_) {
-    if (state.unnamed.empty()) continue;
-    name(state);
-    return true;
+    for (auto* kept : {&state.longest, &state.before}) {
+      if (!*kept || (*kept)->unnamed.empty()) continue;
+      name(**kept);
+      return true;
+    }
   }
   return false;
 }
 
-void StallWatch::name(LoopState& state) {
+void StallWatch::name(Kept& kept) {
   std::vector<recording::StackFrame> named;
-  for (const symbols::UnwoundFrame& frame : state.unnamed) {
+  for (const symbols::UnwoundFrame& frame : kept.unnamed) {
     // Looked up one byte earlier, as a return address: so one that is none is given one later.
     const std::uint64_t shift = frame.code.is_return_address ? 0 : 1;
     recording::SiteFrame site;
@@ -309,9 +313,8 @@ void StallWatch::name(LoopState& state) {
       named.push_back(std::move(each));
     }
   }
-  state.unnamed.clear();
-  state.longest->stack =
-      std::make_shared<const std::vector<recording::StackFrame>>(std::move(named));
+  kept.unnamed.clear();
+  kept.glance.stack = std::make_shared<const std::vector<recording::StackFrame>>(std::move(named));
 }
 
 }  // namespace loopscope::cli

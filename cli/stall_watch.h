@@ -17,6 +17,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -48,23 +49,29 @@ class StallWatch {
   /// Ends the looking; what is still without names gets them.
   void stop();
 
-  /// After stop(): of one image of a process, by loop.
+  /// After stop(): of one image of a process, of each loop two at most.
   std::vector<findings::StallGlance> take(const recording::RecordingName& name);
 
  private:
+  struct Sight;
   struct Watched {
     recording::Reader reader;
     recording::RecordingName name;
   };
   /// pid, start in ticks, image, loop id, generation
   using LoopKey = std::tuple<std::int32_t, std::uint64_t, unsigned, std::uint32_t, std::uint64_t>;
+  struct Kept {
+    findings::StallGlance glance;
+    std::vector<symbols::UnwoundFrame> unnamed;
+  };
   struct LoopState {
     std::uint64_t turn = 0;  // seen busy last
     std::uint64_t first_seen_ns = 0;
     std::optional<process::ThreadTimes> at_first;
     unsigned glances = 0;
-    std::optional<findings::StallGlance> longest;
-    std::vector<symbols::UnwoundFrame> unnamed;  // of `longest`
+    std::optional<Kept> longest;
+    /// The longest before it: the last turn may be one that the loop was left in.
+    std::optional<Kept> before;
   };
 
   void watch();
@@ -73,8 +80,10 @@ class StallWatch {
   std::uint64_t look(std::uint64_t now);
   std::uint64_t consider(const Watched& watched, const recording::StalledLoop& stalled);
   void glance(const Watched& watched, const recording::StalledLoop& stalled, LoopState& state);
+  static std::optional<Sight> see(std::int32_t pid, std::int32_t thread_id,
+                                  const std::function<bool()>& still);
   bool name_one();
-  void name(LoopState& state);
+  void name(Kept& kept);
 
   const std::vector<std::string> directories_;
   const pid_t run_;

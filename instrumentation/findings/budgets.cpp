@@ -21,12 +21,26 @@ Finding budget(const char* rule, const LoopSnapshot& loop) {
   return finding;
 }
 
-/// What was seen of this loop's longest stall; null: nothing.
+/// Whether the process was killed in the turn that was seen. One that ends by itself has left its
+/// loop: what it does then is no turn.
+bool never_ended(const StallGlance& glance, const EndEvidence& evidence, const LoopSnapshot& loop) {
+  return evidence.image.ending == Ending::kKilled &&
+         (loop.busy.count == 0 || glance.seen_ns > loop.busy.max);
+}
+
+/// What was seen of this loop's longest stall, else of another; null: nothing.
 const StallGlance* glance_at(const EndEvidence& evidence, const LoopSnapshot& loop) {
+  const StallGlance* found = nullptr;
   for (const StallGlance& glance : evidence.image.glances) {
-    if (glance.loop_id == loop.id && glance.generation == loop.generation) return &glance;
+    if (glance.loop_id != loop.id || glance.generation != loop.generation) continue;
+    if (never_ended(glance, evidence, loop)) return &glance;
+    const std::uint64_t finished = loop.busy.count != 0 ? loop.busy.max : 0;
+    if (glance.seen_ns > finished && evidence.image.ending != Ending::kRunning) continue;
+    if (found == nullptr || (loop.worst_turn && loop.worst_turn->turn == glance.turn)) {
+      found = &glance;
+    }
   }
-  return nullptr;
+  return found;
 }
 
 /// "usleep" of "__GI_usleep@@GLIBC_2.2.5".
@@ -124,7 +138,7 @@ void check_stall(const EndEvidence& evidence, const LoopSnapshot& loop, std::vec
   const StallGlance* glance = glance_at(evidence, loop);
   const std::uint64_t finished = loop.busy.count != 0 ? loop.busy.max : 0;
   // A turn that never ended (the process did first) is in no histogram.
-  const bool endless = glance != nullptr && glance->seen_ns > finished;
+  const bool endless = glance != nullptr && never_ended(*glance, evidence, loop);
   const std::uint64_t longest =
       std::max({finished, loop.stalled_ns, endless ? glance->seen_ns : 0});
   if (longest <= most) return;

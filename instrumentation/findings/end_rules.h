@@ -31,7 +31,7 @@ struct Image {
   Ending ending = Ending::kExited;
   const Image* before = nullptr;  // that called exec(3) to become this one
   const Image* parent = nullptr;  // the process that forked it, as far as it is recorded
-  /// Of its longest stalls, one a loop at most. Only where a stall budget is set.
+  /// Of its longest stalls, of each loop two at most. Only where a stall budget is set.
   std::span<const StallGlance> glances = {};
 };
 

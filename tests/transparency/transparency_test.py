@@ -6,6 +6,10 @@ its standard output and error are the same, byte for byte. The victims say there
     VICTIMS=dir/of/the/victims LOOPSCOPE_PROBE_FILE=path/to/libloopscope-probe.so LOOPSCOPE_BIN=path/to/loopscope \\
         python3 transparency_test.py
 
+EXTRA_OPTIONS: options of the probe (LOOPSCOPE_PROBE) that all runs have beside those that a test asks for itself; `run` alone gets
+the number of this process. With what `loopscope check` asks for, the probe does most: it notes closes, reads the stacks of scripts
+and takes a census at each end.
+
 Where the same run should also have been recorded as it was, the recording is looked at (`loopscope report`)."""
 import ctypes.util
 import difflib
@@ -25,11 +29,17 @@ import urllib.request
 VICTIMS = os.environ["VICTIMS"]
 PROBE = os.environ["LOOPSCOPE_PROBE_FILE"]
 BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
+EXTRA_OPTIONS = os.environ.get("EXTRA_OPTIONS", "").replace("run,", f"run={os.getpid()},")
 DEADLINE = 30  # seconds; a victim takes some milliseconds
 ROOT = os.geteuid() == 0
 # As root a mount namespace is enough; others need a user namespace to be root in.
 UNSHARE = ["unshare", "-m"] if ROOT else ["unshare", "-r", "-m"]
 MiB = 1 << 20
+
+
+def with_extra(options):
+    """In front: the option dir= takes all the rest."""
+    return f"{EXTRA_OPTIONS},{options}" if EXTRA_OPTIONS else options
 
 
 class Outcome:
@@ -55,7 +65,7 @@ class Case(unittest.TestCase):
         os.mkdir(work)
         os.chmod(work, 0o777)
         environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": work, "LOOPSCOPE_DIR": self.recordings,
-                       "LOOPSCOPE_PROBE": probe_options, **options.pop("env", {})}
+                       "LOOPSCOPE_PROBE": with_extra(probe_options), **options.pop("env", {})}
         if preload:
             environment["LD_PRELOAD"] = ":".join(preload)
         done = subprocess.run(command, cwd=work, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE,
@@ -295,7 +305,7 @@ class Loops(Case):
     def live(self, case):
         """Of a process that has done its part and waits: its descriptors by number, and its loops."""
         self.victim("loops", case, status=0)
-        environment = {"PATH": os.environ["PATH"], "LOOPSCOPE_DIR": self.recordings, "LD_PRELOAD": PROBE}
+        environment = {"PATH": os.environ["PATH"], "LOOPSCOPE_DIR": self.recordings, "LD_PRELOAD": PROBE, "LOOPSCOPE_PROBE": with_extra("")}
         with subprocess.Popen([os.path.join(VICTIMS, "loops"), case, "stay"], env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE) as victim, \
              subprocess.Popen([BIN, "serve", "--listen", "127.0.0.1:0", "--dir", self.recordings], stdout=subprocess.PIPE,
@@ -440,7 +450,7 @@ class Places(Case):
     def test_no_directory(self):
         for place in ("/no/such/place", "/dev/null", "x" * 5000):
             with self.subTest(place=place[:20]):
-                self.victim("confined", "used", env={"LOOPSCOPE_DIR": place, "LOOPSCOPE_PROBE": ""}, status=29)
+                self.victim("confined", "used", env={"LOOPSCOPE_DIR": place, "LOOPSCOPE_PROBE": with_extra("")}, status=29)
                 self.victim("confined", "used", probe_options="dir=" + place, status=29)
 
     def test_options_that_mean_nothing(self):

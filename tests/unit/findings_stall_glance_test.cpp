@@ -63,6 +63,7 @@ class Stalled : public testing::Test {
     const std::vector<StallGlance> glances = {glance_};
     Image image{recording_, [](std::size_t) { return recording::Stack(); }, kProgram};
     image.glances = glances;
+    image.ending = ending_;
     const std::vector<Finding> found = evaluate_end({image, {.stall_ns = most_ns}, {}});
     EXPECT_EQ(found.size(), 1u);
     return found.empty() ? Finding{} : found.front();
@@ -70,6 +71,7 @@ class Stalled : public testing::Test {
 
   recording::RecordingSnapshot recording_;
   StallGlance glance_;
+  Ending ending_ = Ending::kExited;
 };
 
 TEST_F(Stalled, NamesTheCallAndTheLine) {
@@ -151,11 +153,21 @@ TEST_F(Stalled, AnotherTurnIsNotTakenForTheLongest) {
 TEST_F(Stalled, ATurnThatNeverEndedIsTheLongest) {
   glance_.turn = 18;
   glance_.seen_ns = 3 * kSecond;
+  ending_ = Ending::kKilled;
   const Finding finding = judge();
   EXPECT_THAT(finding.title, HasSubstr("stalled for more than 3 s"));
   EXPECT_THAT(finding.detail, HasSubstr("It was turn 18, which had not ended when the process did. "
                                         "62 ms into it the thread was in usleep"));
   EXPECT_THAT(finding.detail, Not(HasSubstr("turn 17")));
+}
+
+TEST_F(Stalled, WhoLeavesItsLoopAndExitsDoesNotStall) {
+  glance_.turn = 18;
+  glance_.seen_ns = 3 * kSecond;
+  const Finding finding = judge();
+  EXPECT_THAT(finding.title, HasSubstr("stalled for 80 ms"));
+  EXPECT_THAT(finding.detail, HasSubstr("It was turn 17"));
+  EXPECT_THAT(finding.detail, Not(HasSubstr("18")));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
     unsigned long long ticks;
     must(epoll_wait(epoll, &event, 1, -1), "epoll_wait");
     must((int)read(timer, &ticks, sizeof ticks), "read");
-    if (turn == 2 && !is_healthy(argc, argv)) usleep(300000);  // SLEEP
+    if (turn == 2 && !is_healthy(argc, argv)) usleep(300000);  // USE
   }
   close(timer);
   close(epoll);
