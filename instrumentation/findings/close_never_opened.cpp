@@ -15,8 +15,9 @@ void check_close_never_opened(const EndEvidence& evidence, std::vector<Finding>&
     // The kernel has no such number and never will.
     const bool harmless = incident.fd < 0 && incident.last_fd < 0;
     finding.severity = std::min(finding.severity, harmless ? Severity::kInfo : Severity::kWarning);
-    finding.title = incident.call + "(" + std::to_string(incident.fd) + ") " +
-                    at_place(finding.places.front()) + ": this process never had that number open";
+    const Place& place = finding.places.front();
+    finding.title = incident.call + "(" + std::to_string(incident.fd) + ")" +
+                    at_place(place).substr(place.role.size()) + ": this process never had that number open";
     if (incident.count > 1) finding.title += ", " + times_text(incident.count);
     finding.detail = "The call failed with EBADF.";
     if (incident.last_fd != incident.fd) {

@@ -115,7 +115,10 @@ bool in_service(const FdRecord& fd, const RecordingSnapshot& recording) {
   };
   if (fd.registered_epoll_fd >= 0) return true;
   if (fd.pair_fd >= 0 && is_registered(fd.pair_fd)) return true;
-  if (fd.listening && fd.io_calls != 0) return true;
+  // A master's children accept, not the master.
+  if (fd.listening && (fd.io_calls != 0 || !recording.reaped.empty())) return true;
+  // A lock is held, and a log is written, for as long as the program runs.
+  if (fd.locked || (fd.append && fd.kind == DescriptorKind::kFile)) return true;
   if (fd.kind == DescriptorKind::kEpoll) {
     const bool turned = std::any_of(
         recording.loops.begin(), recording.loops.end(),

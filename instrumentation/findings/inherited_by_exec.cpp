@@ -41,7 +41,7 @@ Leaked of_parent(const Image& parent, std::int32_t number, std::uint64_t started
 
 /// fork(2) alone shares descriptors on purpose; exec makes another program of the child.
 bool runs_another_program(const Image& image) {
-  return image.before != nullptr || image.recording.argv != image.parent->recording.argv;
+  return image.before != nullptr || !image.recording.forked;
 }
 
 }  // namespace

@@ -25,17 +25,21 @@ bool in_use_over_time(std::uint64_t io_calls, std::uint64_t idle_ns,
 
 Verdict grade(const SiteEvidence& evidence) noexcept {
   const std::uint64_t in_service = std::min(evidence.in_service, evidence.live);
-  const std::uint64_t idle = evidence.live - in_service;
+  const bool habit = evidence.ending == Ending::kExited && !evidence.lost_by_exec &&
+                     evidence.closed / kHabit >= evidence.in_hand;
+  const std::uint64_t in_hand = habit ? std::min(evidence.in_hand, evidence.live - in_service) : 0;
+  const std::uint64_t idle = evidence.live - in_service - in_hand;
   const std::uint64_t calls =
       (idle + evidence.per_call - 1) / std::max<std::uint64_t>(evidence.per_call, 1);
   const auto leak = [&](Reason reason) { return Verdict{Grade::kLeak, reason, idle}; };
   const auto kept = [&](Reason reason) { return Verdict{Grade::kKept, reason, evidence.live}; };
 
   if (evidence.ending == Ending::kExec) return kept(Reason::kByExec);
-  if (idle == 0) return kept(Reason::kInService);
+  if (idle == 0 && in_hand == 0) return kept(Reason::kInService);
   if (evidence.opener == Opener::kUnknown) return kept(Reason::kNotSeen);
   if (grows(evidence, idle)) return leak(Reason::kGrows);
   if (evidence.opener == Opener::kSystem) return kept(Reason::kRuntime);
+  if (idle == 0) return kept(Reason::kInHand);
   switch (evidence.ending) {
     case Ending::kRunning:
       return kept(Reason::kStillRunning);
@@ -59,9 +63,9 @@ Verdict grade(const SiteEvidence& evidence) noexcept {
 const char* reason_text(Reason reason) noexcept {
   switch (reason) {
     case Reason::kNeverClosed:
-      return "Nothing that was opened there was ever closed.";
+      return "Of those opened in this way none was ever closed.";
     case Reason::kNotAlwaysClosed:
-      return "Others that were opened there were closed: on some path the close is missing.";
+      return "Others that were opened in this way were closed: on some path the close is missing.";
     case Reason::kRepeated:
       return "A library opens them, again and again, on behalf of this code: what it was asked to "
              "open is never given back.";
@@ -70,9 +74,11 @@ const char* reason_text(Reason reason) noexcept {
     case Reason::kLostByExec:
       return "The process then became another program by exec, which never used or closed them.";
     case Reason::kManyAtKill:
-      return "The process was killed, but these lay idle, and none opened there was ever closed.";
+      return "The process was killed, but these lay idle, and none opened in this way was ever closed.";
     case Reason::kInService:
       return "in service until the end";
+    case Reason::kInHand:
+      return "a thread was just at work on it when the process ended";
     case Reason::kKilledFirst:
       return "the process was killed before it could have closed them";
     case Reason::kStillRunning:

@@ -43,6 +43,9 @@ struct SiteEvidence {
   std::uint64_t thread_ended = 0;  // opened by a thread that was gone at the end
   std::uint64_t peer_closed = 0;   // TCP: the other side had closed, for kPeerClosedNs or longer
 
+  std::uint64_t in_hand = 0;  // not in service; the one that a thread, not the main one, had
+                              // just opened, see kInHandNs
+
   std::uint64_t run_ns = 0;     // how long the process ran
   std::uint64_t births_ns = 0;  // from the birth of the oldest live one to that of the youngest
 
@@ -62,6 +65,7 @@ enum class Reason {
   kManyAtKill,       // the process was killed, but several were left idle and none was ever closed
   // kKept
   kInService,
+  kInHand,       // other threads were just at work on them when the process exited
   kKilledFirst,  // the process was killed before it could have closed them
   kStillRunning,
   kByExec,       // the process became another program, which has them now
@@ -85,6 +89,11 @@ inline constexpr std::uint64_t kGrowthRunNs = 500'000'000;
 inline constexpr std::uint64_t kRepeatedCalls = 3;
 /// Of a process that was killed: so many idle ones of one site are not what it was busy with.
 inline constexpr std::uint64_t kManyCalls = 3;
+/// A thread that opens and closes in turn may be between the two when the main one exits: what it
+/// opened so shortly before the end is in its hand, ...
+inline constexpr std::uint64_t kInHandNs = 200'000'000;
+/// ... if its site is in the habit of closing: so many for each.
+inline constexpr std::uint64_t kHabit = 16;
 /// A peer that closed so long ago was not just leaving.
 inline constexpr std::uint64_t kPeerClosedNs = 1'000'000'000;
 

@@ -10,6 +10,7 @@
 //   fd-kept             no leak
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -125,6 +126,28 @@ std::vector<std::pair<SiteKey, Group>> name_and_merge(std::map<SiteKey, Group> b
 
 bool peer_has_gone(const FdRecord& fd) { return fd.peer_closed_ns >= kPeerClosedNs; }
 
+/// What other threads than the main one opened moments before the end, one each: whoever opens and
+/// closes in turn is now and then caught in between. node's pool opens for scripts, which go on.
+std::set<const FdRecord*> in_hand(const Image& image, const Group& group) {
+  const RecordingSnapshot& recording = image.recording;
+  if (group.lost_by_exec || base_name(image.executable).starts_with("node")) return {};
+  std::map<std::int32_t, std::vector<const FdRecord*>> by_thread;
+  for (const FdRecord* fd : group.fds) {
+    if (fd->thread_id == 0 || fd->thread_id == recording.pid) continue;
+    by_thread[fd->thread_id].push_back(fd);
+  }
+  std::set<const FdRecord*> found;
+  for (const auto& [thread, fds] : by_thread) {
+    const FdRecord* fd = fds.front();
+    const bool one_call = fds.size() == 1 || (fds.size() == 2 && fd->pair_fd == fds.back()->fd);
+    if (!one_call || fd->opened_ns + kInHandNs < end_ns(recording)) continue;
+    for (const FdRecord* each : fds) {
+      if (!peer_has_gone(*each) && !in_service(*each, recording)) found.insert(each);
+    }
+  }
+  return found;
+}
+
 /// What is known of a group, but for who opened it.
 SiteEvidence describe(const Image& image, const SiteKey& key, const Group& group) {
   const RecordingSnapshot& recording = image.recording;
@@ -154,6 +177,7 @@ SiteEvidence describe(const Image& image, const SiteKey& key, const Group& group
     last = std::max(last, fd->opened_ns);
   }
   evidence.births_ns = last - first;
+  evidence.in_hand = in_hand(image, group).size();
   return evidence;
 }
 
@@ -193,13 +217,18 @@ Finding make_finding(const Image& image, const SiteKey& key, const Group& group,
   finding.count = verdict.count;
   std::vector<const FdRecord*> shown = group.fds;
   if (verdict.grade == Grade::kLeak) {
+    const bool some_in_hand = verdict.count + evidence.in_service < evidence.live;
+    const std::set<const FdRecord*> busy =
+        some_in_hand ? in_hand(image, group) : std::set<const FdRecord*>{};
     std::erase_if(shown, [&](const FdRecord* fd) {
+      if (busy.contains(fd)) return true;
       return !group.lost_by_exec && !peer_has_gone(*fd) && in_service(*fd, image.recording);
     });
   }
   finding.descriptors = make_descriptors(shown);
-  const std::string where = at_place(group.place) + opener_text(image, key);
-  const std::string what = descriptors_text(verdict.count, evidence.kind);
+  const std::string what = descriptors_text(verdict.count, evidence.kind) +
+                           (group.place.stack ? " " + at_place(group.place) : "") +
+                           opener_text(image, key);
   finding.places.push_back(group.place);
 
   const auto oldest =
@@ -211,13 +240,13 @@ Finding make_finding(const Image& image, const SiteKey& key, const Group& group,
   const std::string since = after_start((*oldest)->opened_ns, key.image->recording);
   if (verdict.grade == Grade::kKept) {
     finding.severity = Severity::kInfo;
-    finding.title = what + " " + where + (verdict.count == 1 ? " was" : " were") +
+    finding.title = what + (verdict.count == 1 ? " was" : " were") +
                     " kept until the end: " + reason_text(verdict.reason);
     finding.detail = about.empty() ? "" : (verdict.count == 1 ? "" : "The first: ") + about + ".";
     return finding;
   }
   finding.severity = Severity::kError;
-  finding.title = what + " " + where + (verdict.count == 1 ? " was" : " were") + " never closed";
+  finding.title = what + (verdict.count == 1 ? " was" : " were") + " never closed";
   if (!since.empty() || !about.empty()) {
     finding.title += verdict.count == 1 ? "; opened " : "; the first ";
     finding.title += since;

@@ -16,8 +16,9 @@ namespace {
 
 using recording::StackFrame;
 
-constexpr std::array<std::string_view, 9> kKeys = {"reason",   "rule", "process", "kind",  "target",
-                                                   "function", "file", "module",  "opener"};
+constexpr std::array<std::string_view, 10> kKeys = {"reason", "rule",     "process", "kind",
+                                                    "target", "function", "file",    "module",
+                                                    "opener", "script"};
 /// Would alone match every finding of a program.
 constexpr std::array<std::string_view, 3> kNotEnough = {"reason", "rule", "process"};
 
@@ -222,7 +223,7 @@ class Parser {
     if (good_ && !narrow) {
       error_at(first_line_, "the entry " + quoted(entry_.name) +
                                 " would silence whole programs; add a line with kind, target, "
-                                "function, file, module or opener");
+                                "function, file, module, opener or script");
     }
     if (good_) result_.entries.push_back(std::move(entry_));
     entry_ = {};
@@ -291,10 +292,12 @@ bool holds(const std::string& key, const std::string& pattern, const Finding& fi
   }
   if (finding.places.empty() || !finding.places.front().stack) return false;
   const std::vector<StackFrame>& stack = *finding.places.front().stack;
-  if (key == "opener") {
-    const auto caller = std::find_if(stack.begin(), stack.end(),
-                                     [](const StackFrame& frame) { return !frame.script; });
-    return caller != stack.end() && path_matches(pattern, caller->module);
+  if (key == "opener" || key == "script") {
+    const bool script = key == "script";
+    const auto caller = std::find_if(stack.begin(), stack.end(), [script](const StackFrame& frame) {
+      return frame.script == script;
+    });
+    return caller != stack.end() && path_matches(pattern, script ? caller->file : caller->module);
   }
   return std::any_of(stack.begin(), stack.end(), [&](const StackFrame& frame) {
     if (key == "function") return function_matches(pattern, frame.function);

@@ -12,9 +12,11 @@
 //
 // Keys: reason (required), rule, process (command name), kind, target (path, name, address or peer
 // of any of its descriptors), function, file, module (each: some frame of the first place's stack),
-// opener (the module of its innermost frame that is no script line: the code that made the call).
+// opener (the module of its innermost frame that is no script line: the code that made the call),
+// script (the file of its innermost script line: a worker that was forked has its parent's lines
+// further out, so that `file` would match all that it opens).
 // Patterns are those of fnmatch(3), without FNM_PATHNAME: `*` matches `/` too. A pattern of file,
-// module or opener without a `/` is held against the last part of the path, one of function without
+// module, opener or script without a `/` is held against the last part of the path, one of function without
 // a `(` against the name without parameters too. A key given again must match as well, perhaps
 // another frame. At least one key but `reason`, `rule` and `process`: nothing is silenced as a
 // whole.

@@ -70,7 +70,7 @@ inline Born opened_path(const char* path, int flags) noexcept {
              path[4] == '/') {
     kind = opened_device(path + 5);
   }
-  Born born(kind, close_on_exec(flags));
+  Born born(kind, close_on_exec(flags) | ((flags & O_APPEND) != 0 ? recording::kFdAppend : 0));
   born.target = path;
   born.target_size = strlen(path);
   return born;
@@ -108,7 +108,8 @@ inline Born opened_socket(int domain, int type) noexcept {
 inline Born duplicated(int from, std::uint32_t flags) noexcept {
   constexpr std::uint32_t kKept = recording::kFdNonBlocking | recording::kFdListening |
                                   recording::kFdAccepted | recording::kFdReadEnd |
-                                  recording::kFdWriteEnd | (0xFu << kFdClockShift);
+                                  recording::kFdWriteEnd | recording::kFdAppend |
+                                  (0xFu << kFdClockShift);
   const FdSlot* slot = g_ledger.slot(from);
   if (slot == nullptr || !LedgerWriter::is_open(*slot)) return Born(DescriptorKind::kOther, flags);
   Born born(LedgerWriter::kind(*slot), flags | (slot->facts.load() & kKept));

@@ -132,6 +132,21 @@ void forget_closed(std::uint32_t first, std::uint32_t end, std::uint64_t before_
   }
 }
 
+/// Whether all that the ledger has open is open. Where it has as many as the kernel, both have the
+/// same: one that was opened and one that was closed out of sight would make up for each other.
+bool all_are_open() noexcept {
+  for (std::uint64_t number = 0; number < g_ledger.slots(); ++number) {
+    const int fd = static_cast<int>(number);
+    const FdSlot* slot = g_ledger.slot(fd);
+    if (slot == nullptr) {
+      number |= recording::kFdsPerChunk - 1;
+    } else if (LedgerWriter::is_open(*slot) && !is_open_here(fd)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /// Numbers that the kernel has open and the ledger may not.
 struct Unknown {
   int numbers[256];
@@ -297,22 +312,24 @@ void take_census(Thread& thread) noexcept {
     // A handler of the program's would open and close unseen.
     const Undisturbed undisturbed;
     const Quiet quiet(thread);
-    static std::uint32_t taking = 0;
-    if (__atomic_exchange_n(&taking, 1u, __ATOMIC_ACQUIRE) == 0) {
+    // By which process: a child may be forked while another thread of its parent takes one.
+    static std::int32_t taking = 0;
+    const std::int32_t self = getpid();
+    if (__atomic_exchange_n(&taking, self, __ATOMIC_ACQUIRE) != self) {
       const std::uint64_t before_ns = now(thread);
       struct stat status {};
       // The size is the number of open descriptors (Linux 6.2).
       // Not of kDirectory: the probe has asked for this one when it started, so that it takes 1 µs
       // now and not 10. Of a main thread that has ended it says 0.
       const bool agree = stat("/proc/self/fd", &status) == 0 && status.st_size > 0 &&
-                         status.st_size == header().fd_open.load();
+                         status.st_size == header().fd_open.load() && all_are_open();
       if (agree || compare(before_ns)) {
         look_at_kinds();
         look_at_peers();
         look_at_threads(thread);
         header().end_census.store_release(static_cast<std::uint32_t>(EndCensus::kDone));
       }
-      __atomic_store_n(&taking, 0u, __ATOMIC_RELEASE);
+      __atomic_store_n(&taking, 0, __ATOMIC_RELEASE);
     }
   }
   errno = saved;

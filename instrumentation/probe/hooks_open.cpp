@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 
@@ -48,6 +49,24 @@ void note_dup_over(Thread& thread, int from, int to, int flags, const StackStart
   born(thread, to, site, facts);
 }
 
+void note_lock(int fd, bool locked) noexcept {
+  g_ledger.set_flags(fd, locked ? recording::kFdLocked : 0, recording::kFdLocked);
+}
+
+template <typename Lock>
+[[gnu::always_inline]] inline int lock_file(int fd, bool locks, const StackStart& site, Lock lock) {
+  Thread& thread = t_thread;
+  const int returned = lock();
+  if (noting_for(thread)) {
+    if (returned == 0) {
+      note_lock(fd, locks);
+    } else if (errno == EBADF) {
+      use_failed(thread, fd, "lock", site);
+    }
+  }
+  return returned;
+}
+
 void note_fcntl(Thread& thread, int fd, int command, long argument, int returned,
                 const StackStart& site) noexcept {
   using recording::kFdNonBlocking;
@@ -68,6 +87,12 @@ void note_fcntl(Thread& thread, int fd, int command, long argument, int returned
       break;
     case F_SETFL:
       g_ledger.set_flags(fd, (argument & O_NONBLOCK) != 0 ? kFdNonBlocking : 0, kFdNonBlocking);
+      break;
+    case F_SETLK:
+    case F_SETLKW:
+    case F_OFD_SETLK:
+    case F_OFD_SETLKW:
+      note_lock(fd, reinterpret_cast<const struct flock*>(argument)->l_type != F_UNLCK);
       break;
     default:
       break;
@@ -106,12 +131,14 @@ void note_ioctl(Thread& thread, int fd, unsigned long request, const void* argum
 
 namespace {
 
-/// "r", "w+e" ...: only 'e' matters here, up to a ",ccs=".
+/// "r", "w+e", "a" ...: 'a' and 'e' matter here, up to a ",ccs=".
 std::uint32_t mode_flags(const char* mode) noexcept {
+  std::uint32_t flags = 0;
   for (; *mode != '\0' && *mode != ','; ++mode) {
-    if (*mode == 'e') return kFdCloseOnExec;
+    if (*mode == 'a') flags |= recording::kFdAppend;
+    if (*mode == 'e') flags |= kFdCloseOnExec;
   }
-  return 0;
+  return flags;
 }
 
 void born_file(Thread& thread, FILE* file, const char* path, const char* mode,
@@ -266,6 +293,21 @@ LOOPSCOPE_HOOK(int, dup3, (int from, int to, int flags)) {
   const int returned = g_real.dup3(from, to, flags);
   if (returned >= 0) note_dup_over(thread, from, to, flags, caller_frame());
   return returned;
+}
+
+LOOPSCOPE_HOOK(int, flock, (int fd, int operation)) {
+  return lock_file(fd, (operation & LOCK_UN) == 0, caller_frame(),
+                   [&] { return real().flock(fd, operation); });
+}
+LOOPSCOPE_HOOK(int, lockf, (int fd, int command, off_t size)) {
+  if (command == F_TEST) return real().lockf(fd, command, size);
+  return lock_file(fd, command == F_LOCK || command == F_TLOCK, caller_frame(),
+                   [&] { return real().lockf(fd, command, size); });
+}
+LOOPSCOPE_HOOK(int, lockf64, (int fd, int command, off64_t size)) {
+  if (command == F_TEST) return real().lockf64(fd, command, size);
+  return lock_file(fd, command == F_LOCK || command == F_TLOCK, caller_frame(),
+                   [&] { return real().lockf64(fd, command, size); });
 }
 
 LOOPSCOPE_HOOK(int, fcntl, (int fd, int command, void* argument)) {

@@ -388,12 +388,15 @@ void end_thread_loops(Thread& thread) noexcept {
   while (thread.loops != nullptr) release(thread, *thread.loops);
 }
 
-void forget_loops(Thread& thread) noexcept {
+void forget_loops() noexcept {
   // Without ending them: they are the parent's. One that the child goes on with is made anew.
   for (Loop* loop = g_loops; loop != nullptr; loop = loop->next) {
     loop->epoll_fd = -1;
     loop->state = Loop::kFree;
   }
+}
+
+void forget_own_loops(Thread& thread) noexcept {
   thread.loops = nullptr;
   thread.last_loop = nullptr;
   thread.turn = CurrentTurn{};

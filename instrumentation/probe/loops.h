@@ -92,7 +92,8 @@ void leave_closed(Thread& thread) noexcept;
 void reserve_loops() noexcept;
 /// This thread ends.
 void end_thread_loops(Thread& thread) noexcept;
-/// In a forked child: they were the parent's.
-void forget_loops(Thread& thread) noexcept;
+/// In a forked child: they were the parent's. All of them, and what a thread remembers of its own.
+void forget_loops() noexcept;
+void forget_own_loops(Thread& thread) noexcept;
 
 }  // namespace loopscope::probe

@@ -132,9 +132,10 @@ void inherit_all() noexcept {
 }
 
 void thread_ends(void* thread) {
-  // In a forked child that recorded nothing they are the parent's.
-  if (g_probe.process->settled()) end_thread_loops(*static_cast<Thread*>(thread));
-  thread_ended(static_cast<Thread*>(thread)->tid);
+  Thread& own = *static_cast<Thread*>(thread);
+  // In a forked child, one that recorded nothing has its parent's loops.
+  if (g_probe.process->settled() && own.generation == g_probe.generation) end_thread_loops(own);
+  thread_ended(own.tid);
 }
 
 /// `status` is what exit(3) was given; of that, eight bits are left.
@@ -149,9 +150,11 @@ void start_thread(Thread& thread) noexcept {
   thread.tid = g_probe.sealed ? 0 : static_cast<std::int32_t>(syscall(SYS_gettid));
   ::new (static_cast<void*>(thread.clock)) recording::Clock(g_probe.process->clock());
   expect_end(thread);
+  // Of a forked child: what it knows is its parent's.
+  if (thread.generation != 0) forget_own_loops(thread);
   thread.failure = {};
   thread_began(thread.tid);
-  thread.state = Thread::kReady;
+  thread.generation = g_probe.generation;
   errno = saved;
 }
 
@@ -207,10 +210,16 @@ bool start() noexcept {
   return true;
 }
 
+/// Whether this process has a recording of its own, complete with what it inherited.
+bool has_recording() noexcept {
+  return __atomic_load_n(g_probe.sentinel, __ATOMIC_ACQUIRE) ==
+         __atomic_load_n(&g_probe.generation, __ATOMIC_ACQUIRE);
+}
+
 /// A forked child gets its recording. The child may have started threads before it records
 /// anything, and all of them come here: one does it, the others wait. Who waits is told by its
 /// process, as a child may be forked while another thread of its parent settles.
-bool settle(Thread& thread) noexcept {
+bool settle(Thread&) noexcept {
   static std::int32_t settling = 0;
   const std::int32_t self = getpid();
   for (;;) {
@@ -221,12 +230,11 @@ bool settle(Thread& thread) noexcept {
     }
     sched_yield();
   }
-  if (!g_probe.process->settled()) {
-    forget_loops(thread);
+  if (!has_recording()) {
+    forget_loops();
     g_ledger.forget();
     g_probe.process->settle_fork();
     take_recording();
-    thread.state = Thread::kNew;
   }
   __atomic_store_n(&settling, 0, __ATOMIC_RELEASE);
   return true;
@@ -272,12 +280,12 @@ bool wake(Thread& thread, bool roomy) noexcept {
     alive =
         roomy ? start() : on_a_stack_of_our_own([](Thread&) noexcept { return start(); }, thread);
   }
-  if (alive && !g_probe.process->settled()) {
+  if (alive && !has_recording()) {
     // A forked child of a program that has locked itself in goes unrecorded: a recording takes
     // system calls.
     alive = !g_probe.sealed && on_a_stack_of_our_own(settle, thread);
   }
-  if (alive && thread.state != Thread::kReady) start_thread(thread);
+  if (alive && thread.generation != g_probe.generation) start_thread(thread);
   errno = saved;
   return alive;
 }
@@ -300,7 +308,7 @@ void expect_end(Thread& thread) noexcept {
 }
 
 bool meet_thread(Thread& thread) noexcept {
-  if (thread.off != 0 || thread.state == Thread::kReady) return false;
+  if (thread.off != 0 || thread.generation == g_probe.generation) return false;
   return __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2 && g_probe.process->settled() &&
          come_alive(thread);
 }

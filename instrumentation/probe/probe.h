@@ -59,11 +59,10 @@ struct CurrentTurn {
 /// What the probe knows of a thread. Static TLS, all zero in a new thread. What every turn touches
 /// is on one cache line.
 struct alignas(64) Thread {
-  enum State : std::uint32_t { kNew = 0, kReady = 1 };
-  State state;
-  std::uint32_t off;   // > 0: hooks pass through (the probe itself, a vfork child)
-  bool measuring;      // inside a LoopRecorder: a signal handler must not enter it again
-  bool reading_clock;  // likewise for the clock
+  std::uint32_t generation;  // of the recording in which it was met; 0: in none
+  std::uint32_t off;         // > 0: hooks pass through (the probe itself, a vfork child)
+  bool measuring;            // inside a LoopRecorder: a signal handler must not enter it again
+  bool reading_clock;        // likewise for the clock
   std::int32_t tid;
   Loop* last_loop;  // the one this thread waited on last
   CurrentTurn turn;
@@ -114,7 +113,7 @@ extern LedgerWriter g_ledger;
 
 /// Whether this thread of this process records now.
 inline bool live(const Thread& thread) noexcept {
-  return thread.state == Thread::kReady && thread.off == 0 &&
+  return thread.generation == g_probe.generation && thread.off == 0 &&
          __atomic_load_n(g_probe.sentinel, __ATOMIC_ACQUIRE) == g_probe.generation;
 }
 

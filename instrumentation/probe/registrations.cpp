@@ -10,8 +10,9 @@ namespace loopscope::probe {
 namespace {
 
 /// `where` is 0 while the place is free, 1 while it is being written; else both descriptors (20
-/// bits each), a bit that is always set, and the low bits of the registered descriptor's
-/// generation, so that entries of descriptors that are gone can be left out when the table grows.
+/// bits each), a bit that is always set, one that says whether other descriptors have the same data
+/// in that set, and the low bits of the registered descriptor's generation, so that entries of
+/// descriptors that are gone can be left out when the table grows.
 struct Entry {
   std::uint64_t data;
   std::uint64_t where;
@@ -24,6 +25,7 @@ struct Table {
 
 constexpr std::uint64_t kBeingWritten = 1;
 constexpr std::uint64_t kUsed = 2;
+constexpr std::uint64_t kShared = 4;
 constexpr std::uint64_t kFirstCapacity = 256;
 constexpr std::uint64_t kLargestCapacity = 1ull << 22;  // more than there are descriptor numbers
 
@@ -87,6 +89,13 @@ bool is_alive(const Entry& entry) noexcept {
          slot->registered_epoll_fd.load() != epoll_of(entry.where) + 1;
 }
 
+/// Whether the descriptor of that number waits in the set with that data.
+bool waits_with(int fd, int epoll_fd, std::uint64_t data) noexcept {
+  const FdSlot* slot = g_ledger.slot(fd);
+  return slot != nullptr && LedgerWriter::is_open(*slot) &&
+         slot->registered_epoll_fd.load() == epoll_fd + 1 && slot->registered_data.load() == data;
+}
+
 /// With the lock held. True if a new place was taken.
 bool put(Table& table, std::uint64_t data, std::uint64_t where) noexcept {
   for (std::uint64_t at = place(data, epoll_of(where), table.capacity);;
@@ -100,6 +109,10 @@ bool put(Table& table, std::uint64_t data, std::uint64_t where) noexcept {
       return true;
     }
     if (entry.data == data && epoll_of(there) == epoll_of(where)) {
+      // Once events with that data may be of either, they stay so: one may leave unseen.
+      const bool another =
+          fd_of(there) != fd_of(where) && waits_with(fd_of(there), epoll_of(where), data);
+      where |= (there & kShared) | (another ? kShared : 0);
       __atomic_store_n(&entry.where, where, __ATOMIC_RELEASE);
       return false;
     }
@@ -191,7 +204,9 @@ void note_registration(Thread& thread, int epoll_fd, int fd, std::uint64_t data)
     return g_probe.process->drop(recording::DropKind::kEvents);
   }
   if (make_room()) {
-    g_entries += put(*g_table, data, pack(epoll_fd, fd, generation(fd)));
+    const auto named = static_cast<std::int32_t>(data);
+    const bool another = named != fd && waits_with(named, epoll_fd, data);
+    g_entries += put(*g_table, data, pack(epoll_fd, fd, generation(fd)) | (another ? kShared : 0));
     __atomic_store_n(&g_any, 1u, __ATOMIC_RELEASE);
   } else {
     g_incomplete = true;
@@ -205,7 +220,7 @@ bool registrations_complete() noexcept { return !g_incomplete; }
 Registration find_registration(int epoll_fd, std::uint64_t data) noexcept {
   if (const Entry* entry = look_up(epoll_fd, data)) {
     const std::uint64_t where = __atomic_load_n(&entry->where, __ATOMIC_RELAXED);
-    return {fd_of(where), true, generation_of(where)};
+    return {fd_of(where), true, (where & kShared) != 0, generation_of(where)};
   }
   // A pointer's low half is hardly ever the number of an open descriptor; data that never met the
   // table is a descriptor.
@@ -213,7 +228,7 @@ Registration find_registration(int epoll_fd, std::uint64_t data) noexcept {
   const FdSlot* slot = g_ledger.slot(fd);
   const bool named = slot != nullptr && static_cast<std::uint32_t>(slot->registered_data.load()) ==
                                             static_cast<std::uint32_t>(fd);
-  return {named ? fd : -1, false, 0};
+  return {named ? fd : -1, false, false, 0};
 }
 
 void registrations_forked() noexcept {
@@ -224,7 +239,7 @@ void registrations_forked() noexcept {
     Entry& entry = g_table->entries[i];
     if (entry.where > kBeingWritten) {
       const int fd = fd_of(entry.where);
-      entry.where = pack(epoll_of(entry.where), fd, generation(fd));
+      entry.where = pack(epoll_of(entry.where), fd, generation(fd)) | (entry.where & kShared);
     }
   }
 }

@@ -24,14 +24,17 @@ struct Registration {
   static constexpr std::uint32_t kBits = 0xFFFFF;  // as many of the generation are kept
   int fd = -1;                                     // -1: not known
   bool has_generation = false;                     // where the data names the descriptor: not kept
+  bool shared = false;                             // others have, or had, that data in that set
   std::uint32_t generation = 0;
 };
 Registration find_registration(int epoll_fd, std::uint64_t data) noexcept;
 
 /// Whether the descriptor seems to have been closed since it was registered. (One that was
-/// registered while it did not count as open was opened out of sight.)
+/// registered while it did not count as open was opened out of sight. Where several have the same
+/// data nobody can tell whose event it is.)
 inline bool is_gone(const FdSlot& slot, const Registration& found) noexcept {
   const std::uint32_t now = slot.generation.load();
+  if (found.shared) return false;
   if (found.has_generation) return (now & Registration::kBits) != found.generation;
   return now % 2 == 0 && now != 0;
 }

@@ -108,6 +108,10 @@ inline constexpr std::uint32_t kSiteScriptFrames = 6;
 inline constexpr std::size_t kKindSlots = 32;
 static_assert(kDescriptorKinds <= kKindSlots);
 
+/// Header::has_ledger.
+inline constexpr std::uint32_t kHasLedger = 1;
+inline constexpr std::uint32_t kForked = 2;  // off a recorded process, whose program it runs
+
 struct alignas(64) Header {
   std::uint64_t magic;  // written last at creation: a file without it is not ready
   std::uint32_t version;
@@ -137,8 +141,8 @@ struct alignas(64) Header {
 
   /// The `loopscope run` or `check` that this process runs under; 0: none.
   std::int32_t run_pid;
-  /// The source keeps a ledger: descriptors' births and deaths are recorded, the fd_ counters below
-  /// count. 0 for the library.
+  /// 0, or kHasLedger and perhaps kForked. The source keeps a ledger: descriptors' births and deaths
+  /// are recorded, the fd_ counters below count. 0 for the library.
   std::uint32_t has_ledger;
   Cell<std::uint32_t> lock;  // of the writing process: guards making loops
   /// The ledger's open descriptors were compared with the kernel's as the process ended or called
@@ -216,6 +220,9 @@ inline constexpr std::uint32_t kFdWriteEnd = 1u << 21;     // of a pipe
 inline constexpr std::uint32_t kFdLibraryLoop = 1u << 22;  // an epoll set the library records
 /// By the census at the process' end: the thread that opened it was gone.
 inline constexpr std::uint32_t kFdThreadEnded = 1u << 23;
+// 24 to 27: the clock of a timerfd.
+inline constexpr std::uint32_t kFdAppend = 1u << 28;  // opened with O_APPEND
+inline constexpr std::uint32_t kFdLocked = 1u << 29;  // holds a lock, by fcntl, flock or lockf
 
 /// One descriptor number. The library notes where it is registered, the probe everything.
 ///
@@ -330,7 +337,7 @@ struct alignas(64) Module {
   Cell<std::uint64_t> bias;  // what is added to an address in the file's ELF headers
   Cell<std::uint32_t> build_id_bytes;
   Cell<std::uint32_t> flags;  // kModulePathTruncated, kModuleExecutable
-  Text<32> build_id;  // bytes, at most 31
+  Text<32> build_id;          // bytes, at most 31
   Text<256> path;
 };
 

@@ -126,7 +126,7 @@ void LedgerWriter::attach(ProcessRecorder& process) noexcept {
   incidents_ = region.incidents();
   script_frames_ = region.script_frames();
   slots_ = static_cast<std::uint32_t>(header_->fd_slots);
-  header_->has_ledger = 1;
+  header_->has_ledger = kHasLedger | (process.forked() ? kForked : 0);
 }
 
 void LedgerWriter::forget() noexcept {
@@ -345,7 +345,16 @@ void LedgerWriter::set_flags(int fd, std::uint32_t set, std::uint32_t clear) noe
 }
 
 void LedgerWriter::set_kind(int fd, DescriptorKind kind) noexcept {
-  set_flags(fd, static_cast<std::uint32_t>(kind), kFdKindMask);
+  FdSlot* there = slot(fd);
+  if (there == nullptr) return;
+  const std::uint32_t before = there->facts.load();
+  const auto inherited = static_cast<std::uint32_t>(FdOrigin::kInherited);
+  // It will be counted as closed by what it is then.
+  if (is_open(*there) && (before >> kFdOriginShift & 0xFF) != inherited) {
+    bump(header_->fd_opened[(before & kFdKindMask) % kKindSlots], ~std::uint64_t{0});  // one less
+    bump(header_->fd_opened[static_cast<std::size_t>(kind)]);
+  }
+  there->facts.store((before & ~std::uint32_t{kFdKindMask}) | static_cast<std::uint32_t>(kind));
 }
 
 void LedgerWriter::set_target(int fd, const char* text, std::size_t size) noexcept {

@@ -70,6 +70,8 @@ FdRecord record_of(std::uint64_t number, const FdSlot& slot, std::int64_t to_rea
   record.accepted = (facts & kFdAccepted) != 0;
   record.read_end = (facts & kFdReadEnd) != 0;
   record.write_end = (facts & kFdWriteEnd) != 0;
+  record.append = (facts & kFdAppend) != 0;
+  record.locked = (facts & kFdLocked) != 0;
   record.registered_epoll_fd = std::max(slot.registered_epoll_fd.load(), 0) - 1;
   record.registered_events = slot.registered_events.load();
   record.events = slot.events.load();

@@ -56,6 +56,7 @@ std::uint32_t ProcessRecorder::settle_fork() noexcept {
   if (generation != 0 && generation != ~0u) return generation;
   if (sentinel_.claim()) {
     const int saved = errno;
+    forked_ = true;
     // The parent's mapping stays where it is: loops still copy their names out of it (and it is
     // never written to).
     make_region();

@@ -37,6 +37,9 @@ class ProcessRecorder {
   const std::uint32_t* sentinel() const noexcept { return sentinel_.word(); }
   std::uint32_t generation() const noexcept { return generation_; }
 
+  /// Whether this process was forked off one that recorded, and runs the same program.
+  bool forked() const noexcept { return forked_; }
+
   /// The recording grows no more, but for room for some loops that is taken now: no system call is
   /// made for it from here on.
   void seal() noexcept;
@@ -69,6 +72,7 @@ class ProcessRecorder {
 
   Region region_;
   ForkSentinel sentinel_;
+  bool forked_ = false;
   RegionSettings settings_;
   std::uint32_t generation_ = 1;
 };

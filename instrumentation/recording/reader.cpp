@@ -219,6 +219,7 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
   out.pid = header_.pid;
   out.parent_pid = header_.parent_pid;
   out.start_ticks = header_.start_ticks;
+  out.forked = (header_.has_ledger & kForked) != 0;
   out.command = text(header_.command, sizeof header_.command);
   const std::size_t argv_bytes = std::min<std::size_t>(header_.argv_bytes, kArgvBytes);
   for (std::size_t at = 0; at < argv_bytes;) {

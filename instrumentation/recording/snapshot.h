@@ -151,6 +151,8 @@ struct FdRecord {
   bool accepted = false;
   bool read_end = false;
   bool write_end = false;
+  bool append = false;  // opened with O_APPEND
+  bool locked = false;  // holds a file lock
   std::int32_t registered_epoll_fd = -1;
   std::uint32_t registered_events = 0;
   std::uint64_t events = 0;       // waits that returned it
@@ -266,6 +268,9 @@ struct RecordingSnapshot {
   std::int32_t pid = 0;
   std::int32_t parent_pid = 0;
   std::uint64_t start_ticks = 0;
+  /// It was forked off a recorded process and runs the same program (no exec since); never set
+  /// without a ledger.
+  bool forked = false;
   std::string command;
   std::vector<std::string> argv;
   std::uint64_t started_ns = 0;  // CLOCK_REALTIME

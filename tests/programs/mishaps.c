@@ -239,6 +239,92 @@ static void closed_by_a_thread(void) {
 }
 
 /* Behind the ledger's back: a file stays open, another is closed. */
+/* As many open as it says it has, but others. */
+static void exchanged(void) {
+  const int there = opener();
+  const int hidden = (int)unseen(SYS_openat, AT_FDCWD, (long)"/etc/passwd", O_RDONLY | O_CLOEXEC);
+  check(hidden >= 0, "unseen");
+  tell("hidden", hidden);
+  tell("closed", there);
+  check(unseen(SYS_close, there, 0, 0) == 0, "unseen close");
+}
+
+/* Two descriptors wait with the same data; the later one is removed and closed, and then the other
+ * is ready. `how`: the data is an object, or the number of the other. */
+static void same_data(const char* how) {
+  static char object;
+  int one[2];
+  int other[2];
+  check(pipe(one) == 0 && pipe(other) == 0, "pipe");
+  const int set = epoll_create1(EPOLL_CLOEXEC);
+  struct epoll_event event = {.events = EPOLLIN};
+  if (strcmp(how, "number") == 0) {
+    event.data.fd = one[0];
+  } else {
+    event.data.ptr = &object;
+  }
+  check(epoll_ctl(set, EPOLL_CTL_ADD, one[0], &event) == 0, "epoll_ctl");
+  check(epoll_ctl(set, EPOLL_CTL_ADD, other[0], &event) == 0, "epoll_ctl");
+  check(epoll_ctl(set, EPOLL_CTL_DEL, other[0], &event) == 0, "epoll_ctl");
+  first_close(other[0]);
+  check(write(one[1], "x", 1) == 1 && wait_once(set) == 1, "wait");
+}
+
+/* A forked child whose main thread was met in the parent, and whose other thread is the first to
+ * open something: the parent's is no business of either. */
+static void* opens_first(void* fd) {
+  *(int*)fd = opener();
+  return NULL;
+}
+static void child_of_threads(void) {
+  pid_t child = -1;
+  for (volatile int i = 0; i < 2; ++i) { /* volatile: not unrolled, so one place */
+    if (i == 1) {
+      child = fork();
+      check(child >= 0, "fork");
+      if (child != 0) break;
+      int fd = -1;
+      pthread_t thread;
+      check(pthread_create(&thread, NULL, opens_first, &fd) == 0, "pthread_create");
+      check(pthread_join(thread, NULL) == 0 && close(fd) == 0, "pthread_join");
+    }
+    wrapped_close(900 + i);
+  }
+  if (child == 0) {
+    tell("main", opener());
+    exit(0);
+  }
+  waitpid(child, NULL, 0);
+}
+
+/* A TCP socket that came in a message. */
+static void receives_a_socket(void) {
+  int pair[2];
+  check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+  const int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  check(tcp >= 0, "socket");
+  char byte = 'x';
+  struct iovec part = {&byte, 1};
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int))];
+  } control = {.room = {0}};
+  struct msghdr message = {.msg_iov = &part,
+                           .msg_iovlen = 1,
+                           .msg_control = control.room,
+                           .msg_controllen = sizeof control.room};
+  struct cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof tcp);
+  memcpy(CMSG_DATA(header), &tcp, sizeof tcp);
+  check(sendmsg(pair[0], &message, 0) == 1 && close(tcp) == 0, "sendmsg");
+  check(recvmsg(pair[1], &message, MSG_CMSG_CLOEXEC) == 1, "recvmsg");
+  int received = -1;
+  memcpy(&received, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof received);
+  tell("fd", received);
+}
+
 static void behind(void) {
   const int there = opener();
   const int hidden = (int)unseen(SYS_openat, AT_FDCWD, (long)"/etc/passwd", O_RDONLY | O_CLOEXEC);
@@ -373,6 +459,9 @@ int main(int count, char** arguments) {
       {"wrong_ways", wrong_ways},
       {"closed_by_a_thread", closed_by_a_thread},
       {"behind", behind},
+      {"exchanged", exchanged},
+      {"child_of_threads", child_of_threads},
+      {"receives_a_socket", receives_a_socket},
       {"lost_by_a_thread", lost_by_a_thread},
       {"no_more_numbers", no_more_numbers},
       {"exec_that_fails", exec_that_fails},
@@ -386,6 +475,8 @@ int main(int count, char** arguments) {
   }
   if (strcmp(what, "event_after_close") == 0) {
     event_after_close(how);
+  } else if (strcmp(what, "same_data") == 0) {
+    same_data(how);
   } else if (strcmp(what, "peer_closes") == 0) {
     peer_closes(strcmp(how, "yes") == 0);
   } else if (strcmp(what, "child_closes") == 0) {

@@ -290,6 +290,26 @@ TEST_F(Mishaps, EventsThatOutliveTheirNumber) {
   EXPECT_THAT(run("closed_by_a_thread").ledger().incidents, IsEmpty());
 }
 
+TEST_F(Mishaps, EventsOfOneAmongSeveralWithTheSameData) {
+  EXPECT_THAT(run("same_data", "object").ledger().incidents, IsEmpty());
+  EXPECT_THAT(run("same_data", "number").ledger().incidents, IsEmpty());
+}
+
+TEST_F(Mishaps, AChildWhoseOtherThreadIsMetFirst) {
+  const Outcome done = run("child_of_threads");
+  ASSERT_EQ(done.recordings.size(), 2u);
+  const Ledger& child = *done.recordings[1].ledger;
+  ASSERT_EQ(done.ledger().incidents.size(), 1u);
+  EXPECT_EQ(done.ledger().incidents[0].count, 1u);
+  ASSERT_EQ(child.incidents.size(), 1u);
+  EXPECT_EQ(child.incidents[0].fd, 901);
+  EXPECT_EQ(child.incidents[0].thread_id, done.recordings[1].pid);
+  const FdRecord* one = find(child, done.said.at("main"));
+  ASSERT_NE(one, nullptr);
+  EXPECT_EQ(one->thread_id, done.recordings[1].pid);
+  EXPECT_FALSE(one->thread_ended);
+}
+
 TEST_F(Mishaps, ChildrenHaveTheirOwn) {
   const Outcome forked = run("child_closes", "fork");
   ASSERT_EQ(forked.recordings.size(), 2u);
@@ -332,6 +352,26 @@ TEST_F(Mishaps, TheCensusFindsWhatHappenedOutOfSight) {
     EXPECT_EQ(ledger.open, 5u);  // and 0, 1, 2
     EXPECT_THAT(ledger.incidents, IsEmpty());
   }
+}
+
+TEST_F(Mishaps, TheCensusIsNotDeceivedByEqualNumbers) {
+  const Outcome done = run("exchanged");
+  EXPECT_TRUE(done.ledger().end_census);
+  EXPECT_EQ(find(done.ledger(), done.said.at("closed")), nullptr);
+  const FdRecord* hidden = find(done.ledger(), done.said.at("hidden"));
+  ASSERT_NE(hidden, nullptr);
+  EXPECT_EQ(hidden->target, "/etc/passwd");
+}
+
+TEST_F(Mishaps, WhatCameInAMessageIsCountedByWhatItIs) {
+  const Outcome done = run("receives_a_socket");
+  const FdRecord* received = find(done.ledger(), done.said.at("fd"));
+  ASSERT_NE(received, nullptr);
+  EXPECT_EQ(received->kind, DescriptorKind::kTcp);
+  const auto tcp = static_cast<std::size_t>(DescriptorKind::kTcp);
+  const auto other = static_cast<std::size_t>(DescriptorKind::kOther);
+  EXPECT_EQ(done.ledger().opened[tcp], done.ledger().closed[tcp] + 1);
+  EXPECT_EQ(done.ledger().opened[other], done.ledger().closed[other]);
 }
 
 TEST_F(Mishaps, WhoDiesIsNotCounted) {

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -118,6 +119,12 @@ static int failing(int argc, char** argv) {
   TRY(memfd_create("x", 12345));
   TRY(pidfd_open(-1, 0));
   TRY(pidfd_getfd(kNobodys, 0, 0));
+  TRY(flock(kNobodys, LOCK_SH));
+  TRY(flock(file, 12345));
+  TRY(lockf(kNobodys, F_LOCK, 0));
+  TRY(lockf(kNobodys, F_TEST, 0));
+  TRY(lockf(file, 12345, 0));
+  TRY(lockf64(kNobodys, F_TLOCK, 0));
   TRY(dup(kNobodys));
   TRY(dup(-1));
   TRY(dup2(kNobodys, 5));

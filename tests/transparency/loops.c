@@ -170,6 +170,28 @@ static void* opens(void* unused) {
   pthread_barrier_wait(&barrier);
   return NULL;
 }
+static void* opens_later(void* ms) {
+  const struct timespec time = {0, (long)ms * 1000000};
+  nanosleep(&time, NULL);
+  MUST(socket(AF_UNIX, SOCK_STREAM, 0));
+  return NULL;
+}
+/// Threads of a forked child open something one after the other, while the first of them still
+/// waits for the child's recording.
+static int late_threads_of_a_child(int argc, char** argv) {
+  (void)argc, (void)argv;
+  const pid_t child = MUST(fork());
+  if (child == 0) {
+    pthread_t threads[6];
+    for (long i = 0; i < 6; ++i) pthread_create(&threads[i], NULL, opens_later, (void*)(i * 7));
+    for (int i = 0; i < 6; ++i) pthread_join(threads[i], NULL);
+    _exit(0);
+  }
+  int ended = -1;
+  MUST(waitpid(child, &ended, 0));
+  say("child %d", ended);
+  return 0;
+}
 /// All threads of a forked child are the first to open something.
 static int threads_of_a_child(int argc, char** argv) {
   (void)argc, (void)argv;
@@ -265,6 +287,7 @@ int main(int argc, char** argv) {
                                              {"changing", changing},
                                              {"destructors", destructors},
                                              {"threads_of_a_child", threads_of_a_child},
+                                             {"late_threads_of_a_child", late_threads_of_a_child},
                                              {"forking_thread", forking_thread},
                                              {"forking_handler", forking_handler},
                                              {"crowd", crowd},

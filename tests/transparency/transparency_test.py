@@ -90,6 +90,8 @@ class Case(unittest.TestCase):
         """What the recordings made so far say, in the order of their processes' starts."""
         found = []
         for file in glob.glob(os.path.join(self.recordings, "*.loopscope")):
+            if "run=" in EXTRA_OPTIONS:  # they have arrived
+                self.assertRegex(file, f"-{os.getpid()}\\.loopscope$")
             done = subprocess.run([BIN, "report", file, "--format", "json"], capture_output=True, timeout=DEADLINE, check=True)
             found += json.loads(done.stdout)["processes"]
         return sorted(found, key=lambda process: process["started_at"])
@@ -342,6 +344,11 @@ class Loops(Case):
             os.mkdir(self.recordings, 0o700)
             fds = self.victims_report("threads_of_a_child")[-1]["fds"]
             self.assertEqual((fds["inherited"], fds["opened"], fds["closed"]), (3, 8, 0))
+
+    def test_threads_of_a_forked_child_while_its_recording_is_made(self):
+        self.victim("loops", "late_threads_of_a_child", before=(os.path.join(VICTIMS, "libslow_stat.so"),), status=0)
+        fds = self.reports()[-1]["fds"]
+        self.assertEqual((fds["inherited"], fds["opened"], fds["closed"]), (3, 6, 0))
 
     def test_a_child_that_records_nothing_and_ends_its_thread(self):
         (process,) = self.victims_report("forking_thread")

@@ -181,6 +181,20 @@ TEST(Fingerprint, WithoutNamesGoesByModuleAndCommand) {
   EXPECT_NE(fingerprint(finding, "a"), fingerprint(finding, "b"));
 }
 
+TEST(Fingerprint, OfABudgetGoesByTheLoop) {
+  Finding stall = with_stack(usual_stack(), 1);
+  stall.rule = "stall-budget";
+  stall.kind.clear();
+  stall.subject = "main";
+  const std::string before = fingerprint(stall, "server");
+  Finding other = stall;
+  other.places.clear();  // nothing was seen of this one
+  EXPECT_EQ(fingerprint(other, "server"), before);
+  other.subject = "worker";
+  EXPECT_NE(fingerprint(other, "server"), before);
+  EXPECT_NE(fingerprint(stall, "client"), before);
+}
+
 TEST(Fingerprint, TakesAnyFrameNumber) {
   EXPECT_THAT(fingerprint(with_stack(usual_stack(), 600), "server"), MatchesRegex("[0-9a-f]{16}"));
   EXPECT_THAT(fingerprint(with_stack({}, 0), "server"), MatchesRegex("[0-9a-f]{16}"));

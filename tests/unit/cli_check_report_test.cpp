@@ -439,6 +439,7 @@ TEST(CheckText, ALeak) {
 loopscope check: 1 error in 1 process; ./tests exited with 0 -> exit 1
 next: what is meant to be so goes to a suppression file; this writes its entries:
       loopscope check --gen-suppressions FILE -- ./tests '--filter=Pool*'
+      and from then on: loopscope check --suppressions FILE -- ...
 )");
 }
 

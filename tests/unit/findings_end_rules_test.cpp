@@ -228,6 +228,26 @@ TEST(OpenAtEnd, AListenerThatAcceptsIsInServiceAndOneThatNeverDidIsNot) {
   only(process.judge(), "fd-leak", Severity::kError);
 }
 
+TEST(OpenAtEnd, AListenerIsInServiceWhereChildrenAcceptOnIt) {
+  Process process;
+  process.open(5, process.own_site()).listening = true;
+  process.recording_.reaped.emplace_back(101, 0);
+  only(process.judge(), "fd-kept", Severity::kInfo);
+}
+
+TEST(OpenAtEnd, LogsAndLocksAreHeldToTheEnd) {
+  Process process;
+  const std::size_t site =
+      process.site({frame("f", "/a.c", 1, kOwnProgram)}, DescriptorKind::kFile);
+  FdRecord& fd = process.open(5, site);
+  only(process.judge(), "fd-leak", Severity::kError);
+  fd.append = true;
+  only(process.judge(), "fd-kept", Severity::kInfo);
+  fd.append = false;
+  fd.locked = true;
+  only(process.judge(), "fd-kept", Severity::kInfo);
+}
+
 TEST(OpenAtEnd, AnEpollSetIsInServiceWhileALoopTurnsOnIt) {
   Process process;
   FdRecord& fd =
@@ -242,6 +262,33 @@ TEST(OpenAtEnd, OfAThreadThatIsGone) {
   Process process;
   process.open(5, process.own_site()).thread_ended = true;
   only(process.judge(), "fd-lost-by-thread", Severity::kError);
+}
+
+TEST(OpenAtEnd, WhatAThreadHasJustOpenedIsInItsHand) {
+  Process process;
+  const std::size_t site = process.own_site();
+  process.recording_.ledger->sites[site].closed = 1000;
+  FdRecord& fd = process.open(5, site, 10 * kSecond - kMs);
+  fd.thread_id = 101;
+  only(process.judge(), "fd-kept", Severity::kInfo);
+  fd.thread_id = 100;  // the main one: it is the one that ended
+  only(process.judge(), "fd-leak", Severity::kError);
+  fd.thread_id = 101;
+  fd.opened_ns = kStart + 9 * kSecond;
+  only(process.judge(), "fd-leak", Severity::kError);
+  fd.opened_ns = kStart + 10 * kSecond - kMs;
+  process.executable = "/usr/bin/node";  // its pool's threads open for scripts
+  process.recording_.ledger->sites[site].closed = 1000;
+  for (const Finding& finding : process.judge()) EXPECT_EQ(finding.rule, "fd-leak");
+  process.executable = kOwnProgram;
+  // Two at a time are not one after the other.
+  FdRecord second = process.recording_.ledger->fds.front();
+  second.fd = 6;
+  process.recording_.ledger->fds.push_back(second);
+  const auto findings = process.judge();
+  const Finding* leak = only(findings, "fd-leak", Severity::kError);
+  ASSERT_NE(leak, nullptr);
+  EXPECT_EQ(leak->count, 2u);
 }
 
 TEST(OpenAtEnd, APeerThatHasLongGoneIsNoService) {
@@ -372,7 +419,7 @@ TEST(InheritedByExec, CloseOnExecUseAndForkAloneAreFine) {
   uses_it.child.recording_.ledger->fds.front().io_calls = 1;
   expect_silence(uses_it.judge());
   Child forked;
-  forked.child.recording_.argv = forked.parent.recording_.argv;
+  forked.child.recording_.forked = true;
   expect_silence(forked.judge());
   Child opened_later;
   opened_later.parent.recording_.ledger->fds.front().opened_ns = kStart + 3 * kSecond;

@@ -59,6 +59,22 @@ TEST(LeakGrade, MoreInServiceThanLiveIsAllInService) {
   expect(evidence, Grade::kKept, Reason::kInService, 1);
 }
 
+TEST(LeakGrade, AThreadThatOpensAndClosesInTurnIsCaughtInBetween) {
+  auto evidence = forgotten();
+  evidence.live = 2;
+  evidence.in_hand = 2;
+  evidence.closed = 2 * kHabit;
+  evidence.opened = evidence.closed + evidence.live;
+  expect(evidence, Grade::kKept, Reason::kInHand, 2);
+  evidence.live = 3;
+  expect(evidence, Grade::kLeak, Reason::kNotAlwaysClosed, 1);
+  evidence.live = 2;
+  evidence.closed = 2 * kHabit - 1;
+  expect(evidence, Grade::kLeak, Reason::kNotAlwaysClosed, 2);
+  evidence.closed = 0;
+  expect(evidence, Grade::kLeak, Reason::kNeverClosed, 2);
+}
+
 TEST(LeakGrade, ALibraryMayKeepTwo) {
   auto evidence = forgotten();
   evidence.opener = Opener::kLibrary;

@@ -149,7 +149,7 @@ TEST(SuppressionErrors, NameTheKeyThatWasMeant) {
 TEST(SuppressionErrors, ListTheKeysWhereNoneIsNear) {
   EXPECT_EQ(error_of(entry("  stacktrace-depth: 3")),
             "team.supp:3: unknown key `stacktrace-depth`; known are reason, rule, process, kind, "
-            "target, function, file, module, opener");
+            "target, function, file, module, opener, script");
 }
 
 TEST(SuppressionErrors, SayWhatAnEntryNeeds) {
@@ -157,7 +157,7 @@ TEST(SuppressionErrors, SayWhatAnEntryNeeds) {
             "team.supp:1: the entry `pool` has no reason; add an indented line `reason: WHY`");
   EXPECT_EQ(error_of("suppress: all\n  reason: noisy\n  rule: *\n  process: *\n"),
             "team.supp:1: the entry `all` would silence whole programs; add a line with kind, "
-            "target, function, file, module or opener");
+            "target, function, file, module, opener or script");
   EXPECT_EQ(error_of("suppress:\n  reason: y\n  kind: tcp\n"),
             "team.supp:1: the entry has no name; write `suppress: NAME`");
   EXPECT_THAT(error_of(entry("  kind:")), HasSubstr("team.supp:3: `kind` has no pattern"));
@@ -298,6 +298,55 @@ TEST(Suppressions, OpenerIsTheInnermostThatIsNoScript) {
   EXPECT_FALSE(suppressed("  opener: *", finding));
 }
 
+TEST(Suppressions, ScriptIsTheInnermostLine) {
+  StackFrame worker, parent, runtime;
+  worker.script = parent.script = true;
+  worker.file = "/home/u/work.py";
+  parent.file = "/usr/lib/python3.11/multiprocessing/popen_fork.py";
+  parent.function = "Popen._launch";
+  runtime.module = "/usr/bin/python3.11";
+  Finding finding = leak();
+  const auto opened_by = [&](std::vector<StackFrame> stack) {
+    finding.places = {
+        {"opened", std::make_shared<const std::vector<StackFrame>>(std::move(stack)), 0}};
+  };
+  opened_by({runtime, parent, worker});
+  EXPECT_TRUE(suppressed("  script: */multiprocessing/popen_*.py", finding));
+  EXPECT_TRUE(suppressed("  script: popen_fork.py", finding));
+  opened_by({worker, parent, runtime});
+  EXPECT_FALSE(suppressed("  script: */multiprocessing/popen_*.py", finding)) << "a caller";
+  EXPECT_TRUE(suppressed("  file: */multiprocessing/popen_*.py", finding));
+  opened_by({runtime});
+  EXPECT_FALSE(suppressed("  script: *", finding));
+}
+
+TEST(Suppressions, AWorkersOwnPipeIsNotMultiprocessings) {
+  const auto line = [](const char* file, const char* function) {
+    StackFrame frame;
+    frame.script = true;
+    frame.file = file;
+    frame.function = function;
+    return frame;
+  };
+  Finding finding = leak();
+  finding.kind = "pipe";
+  const auto found = [&](std::vector<StackFrame> stack) {
+    finding.places = {
+        {"opened", std::make_shared<const std::vector<StackFrame>>(std::move(stack)), 0}};
+    return find_suppression(shipped_suppressions(), finding, "python3") != nullptr;
+  };
+  const std::string lib = "/usr/lib/python3.11/multiprocessing/";
+  for (const auto& [file, function] :
+       {std::pair{"popen_fork.py", "Popen._launch"}, std::pair{"spawn.py", "spawn_main"},
+        std::pair{"forkserver.py", "main"}, std::pair{"forkserver.py", "_serve_one"},
+        std::pair{"resource_tracker.py", "ResourceTracker.ensure_running"},
+        std::pair{"forkserver.py", "ForkServer.ensure_running"}}) {
+    const StackFrame own = line((lib + file).c_str(), function);
+    EXPECT_TRUE(found({own, line("/home/u/app.py", "<module>")})) << file << " " << function;
+    EXPECT_FALSE(found({line("/home/u/app.py", "work"), own})) << file << " " << function;
+  }
+}
+
 TEST(Suppressions, AllConditionsMustHold) {
   EXPECT_TRUE(suppressed("  function: connect_to\n  function: main\n  kind: tcp"));
   EXPECT_FALSE(suppressed("  function: connect_to\n  function: other\n  kind: tcp"));
@@ -306,7 +355,7 @@ TEST(Suppressions, AllConditionsMustHold) {
 TEST(Suppressions, MatchNothingThatIsNotThere) {
   Finding bare;
   bare.rule = "fd-leak";
-  for (const char* key : {"kind", "target", "function", "file", "module", "opener"}) {
+  for (const char* key : {"kind", "target", "function", "file", "module", "opener", "script"}) {
     EXPECT_FALSE(suppressed(std::string("  ") + key + ": *", bare)) << key;
   }
   bare.places.push_back({"opened", nullptr, {}});

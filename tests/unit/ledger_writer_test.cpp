@@ -194,6 +194,7 @@ TEST(LedgerWriter, AnEarlierDescriptorOfTheNumber) {
 }
 
 TEST(LedgerWriter, MetIsOpenedAndSaidSo) {
+  ledger();  // else there is nothing to take yet
   const Ledger before = taken();
   LedgerWriter::Birth birth;
   birth.kind = DescriptorKind::kPipe;

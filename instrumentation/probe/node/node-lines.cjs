@@ -151,7 +151,12 @@
     if (!property || !property.configurable) return;
     const original = property.get ? object[name] : property.value;
     if (typeof original !== 'function') return;
-    const { wrapper } = {
+    // What `new` may be called with still may; what it may not, may not.
+    const { wrapper } = Object.prototype.hasOwnProperty.call(original, 'prototype') ? {
+      wrapper: function () {
+        return body(original, this, arguments, wrapper);
+      },
+    } : {
       wrapper() {
         return body(original, this, arguments, wrapper);
       },

@@ -20,6 +20,8 @@ shape(net.Socket.prototype, 'connect');
 shape(net.Server.prototype, 'listen');
 shape(childProcess.ChildProcess.prototype, 'spawn');
 
+console.log(new fs.createReadStream('/dev/null').destroy().constructor.name);
+
 function error(call) {
   try {
     call();
