@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "instrumentation/findings/blame.h"
+#include "instrumentation/findings/check_rules.h"
 
 namespace loopscope::cli {
 namespace {
@@ -77,6 +78,9 @@ bool has_name(const StackFrame& frame) { return !frame.function.empty() || !fram
 /// The frames that a finding is told by.
 std::vector<const StackFrame*> telling_frames(const Finding& finding) {
   std::vector<const StackFrame*> frames;
+  // What a slow loop was seen doing is another thing each time: it is known by its name.
+  const findings::CheckRule* rule = findings::find_check_rule(finding.rule);
+  if (rule != nullptr && rule->budget) return frames;
   if (finding.places.empty() || !finding.places.front().stack) return frames;
   const std::vector<StackFrame>& stack = *finding.places.front().stack;
   const std::size_t blamed = finding.places.front().frame.value_or(0);

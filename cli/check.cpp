@@ -78,13 +78,16 @@ struct Output {
 };
 
 std::string read_text_file(const std::string& path) {
+  errno = 0;
   std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file) {
+  std::ostringstream text;
+  // Of a directory: good until it is read. An empty file leaves nothing to be written, which fails.
+  if (file && file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  if (!file.is_open() || file.bad()) {
     throw std::system_error(errno != 0 ? errno : EIO, std::generic_category(),
                             "cannot read " + path);
   }
-  return text;
+  return text.str();
 }
 
 /// False if a line is bad: all of them have been told.
@@ -113,6 +116,10 @@ std::vector<Output> open_outputs(const Options& options) {
   std::vector<Output> outputs;
   const std::optional<ReportFormat> format =
       options.format.empty() ? std::nullopt : report_format(options.format);
+  if (format && options.outputs.size() > 1) {
+    throw std::invalid_argument(
+        "--format says the form of one report; with several, write -o FORMAT:PATH for each");
+  }
   for (const std::string& text : options.outputs) {
     Output output;
     if (const auto target = report_target(text)) {
@@ -128,6 +135,11 @@ std::vector<Output> open_outputs(const Options& options) {
     // --format says it for one file, whatever its name.
     if (format && options.outputs.size() == 1 && text.find(':') == std::string::npos) {
       output.format = *format;
+    }
+    if (output.path != "-" && std::any_of(outputs.begin(), outputs.end(), [&](const Output& other) {
+          return other.path == output.path;
+        })) {
+      throw std::invalid_argument("-o " + output.path + ": given twice, and can hold one report");
     }
     output.fd = output.path == "-"
                     ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
@@ -210,8 +222,8 @@ std::optional<std::uint64_t> limit(double ns) {
 }
 
 /// Until PROGRAM has ended, or its time is up and it was made to.
-void run_to_the_end(const Options& options, Launch& launch, CheckTree& tree, CheckResult& result) {
-  const std::uint64_t began = recording::monotonic_ns();
+void run_to_the_end(const Options& options, Launch& launch, CheckTree& tree, std::uint64_t began,
+                    CheckResult& result) {
   const auto timeout = limit(options.timeout_ns);
   bool asked = false, forced = false;
   result.end = launch.wait(kTick, [&] {
@@ -229,14 +241,24 @@ void run_to_the_end(const Options& options, Launch& launch, CheckTree& tree, Che
   result.duration_ns = recording::monotonic_ns() - began;
 }
 
+/// Sleeps for kLook; true: somebody wants us to end. All signals are blocked since the launch, and
+/// PROGRAM, which would have got it, is gone.
+bool look_up() {
+  sigset_t ends;
+  sigemptyset(&ends);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&ends, signal);
+  const timespec time{0, std::chrono::nanoseconds(kLook).count()};
+  return sigtimedwait(&ends, nullptr, &time) > 0;
+}
+
 /// What PROGRAM left behind may still be at work, a daemon for instance: it is given time, and
-/// after a time-out an end.
+/// after a time-out an end. Ctrl-C cuts the waiting short, not the report.
 void await_children(const Options& options, CheckTree& tree, const CheckResult& result) {
   if (result.timed_out) tree.signal_all(SIGTERM);
   const std::uint64_t until =
       recording::monotonic_ns() + static_cast<std::uint64_t>(std::max(options.wait_ns, 0.0));
   for (tree.tend(); !tree.running().empty() && recording::monotonic_ns() < until; tree.tend()) {
-    std::this_thread::sleep_for(kLook);
+    if (look_up()) break;
   }
   if (!result.timed_out || tree.running().empty()) return;
   tree.signal_all(SIGKILL);
@@ -335,8 +357,9 @@ int check(Options options, char** program) {
   if (policy.budgets.stall_ns) {
     watch.emplace(observation.directories, getpid(), *policy.budgets.stall_ns);
   }
+  const std::uint64_t began = recording::monotonic_ns();
   if (const int error = launch.start(); error != 0) return cannot_start(program[0], error);
-  run_to_the_end(options, launch, tree, result);
+  run_to_the_end(options, launch, tree, began, result);
   await_children(options, tree, result);
   if (watch) watch->stop();
 
@@ -449,23 +472,28 @@ Action add_check(CLI::App& app, CLI::App*& command, char** program) {
 
   command->add_option("--max-stall", options->stall_ns, "Longest that a turn of a loop may be busy")
       ->type_name("DURATION")
-      ->transform(duration());
+      ->transform(duration())
+      ->check(CLI::PositiveNumber);
   command->add_option("--max-timer-lag", options->timer_lag_ns, "Latest that a timer may run")
       ->type_name("DURATION")
-      ->transform(duration());
+      ->transform(duration())
+      ->check(CLI::PositiveNumber);
   command
       ->add_option("--max-busy-p99", options->busy_p99_ns,
                    "Largest p99 of the busy part of a loop's turns")
       ->type_name("DURATION")
-      ->transform(duration());
+      ->transform(duration())
+      ->check(CLI::PositiveNumber);
   command->add_option("--timeout", options->timeout_ns, "End PROGRAM after this time")
       ->type_name("DURATION")
-      ->transform(duration());
+      ->transform(duration())
+      ->check(CLI::NonNegativeNumber);
   command
       ->add_option("--wait", options->wait_ns,
                    "How long to wait for children that outlive PROGRAM; default: 2s")
       ->type_name("DURATION")
-      ->transform(duration());
+      ->transform(duration())
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--dir", options->directory, "Where the recordings go meanwhile")
       ->type_name("DIR");
   command->add_option("--probe", options->probe, "The probe to load")->group("");  // for tests

@@ -10,6 +10,7 @@
 #include <tuple>
 #include <utility>
 
+#include "instrumentation/findings/check_rules.h"
 #include "instrumentation/findings/text.h"
 
 namespace loopscope::cli {
@@ -219,7 +220,13 @@ class Merged {
     }
     CheckedFinding& there = all_[at->second];
     there.finding.count += checked.finding.count;
-    there.finding.severity = std::max(there.finding.severity, checked.finding.severity);
+    if (checked.finding.severity > there.finding.severity) {
+      // What makes it worse is said in its words.
+      std::swap(there.finding.severity, checked.finding.severity);
+      std::swap(there.finding.title, checked.finding.title);
+      std::swap(there.finding.detail, checked.finding.detail);
+      std::swap(there.finding.advice, checked.finding.advice);
+    }
     if (there.process != checked.process &&
         (there.also_in.empty() || there.also_in.back() != checked.process)) {
       ++there.processes;
@@ -252,6 +259,12 @@ class Merged {
   std::map<std::size_t, std::size_t> repeats_;
 };
 
+/// --min-count is about descriptors and events: one turn over budget is one too many.
+bool is_fewer(const CheckedFinding& checked, const CheckPolicy& policy) {
+  const findings::CheckRule* rule = findings::find_check_rule(checked.finding.rule);
+  return checked.finding.count < policy.min_count && (rule == nullptr || !rule->budget);
+}
+
 /// Suppressed, known, or new; in this order, so that a baseline never holds what is suppressed.
 void settle(CheckedFinding& checked, const std::string& command, const CheckPolicy& policy,
             std::map<const findings::Suppression*, UsedSuppression>& used) {
@@ -269,7 +282,7 @@ void settle(CheckedFinding& checked, const std::string& command, const CheckPoli
     use.descriptors += checked.finding.count;
   } else if (policy.baseline && policy.baseline->find(checked.fingerprint) != nullptr) {
     checked.status = CheckedFinding::Status::kBaseline;
-  } else if (checked.finding.count < policy.min_count) {
+  } else if (is_fewer(checked, policy)) {
     checked.status = CheckedFinding::Status::kFewer;
   }
   checked.fails = checked.status == CheckedFinding::Status::kNew &&
@@ -291,6 +304,18 @@ void note(const std::vector<TreeImage>& images, const CheckTree& tree, CheckResu
     if (dropped[i] == 0 || name == nullptr) continue;
     result.notes.push_back(std::to_string(dropped[i]) + " " + name +
                            " could not be recorded: a table was full or memory was short");
+  }
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const bool last = i + 1 == images.size() || images[i + 1].name.pid != images[i].name.pid ||
+                      images[i + 1].name.start_ticks != images[i].name.start_ticks;
+    if (!last || images[i].recording.life != recording::Life::kExecuted ||
+        images[i].name.pid == result.pid) {
+      continue;
+    }
+    result.notes.push_back("process " + std::to_string(images[i].recording.pid) + " (" +
+                           images[i].recording.command +
+                           ") became a program that made no recording (static, setuid, or started "
+                           "with another environment): nothing is known of what that one did");
   }
   for (const auto& [path, why] : tree.unreadable()) result.notes.push_back(why);
   std::size_t running = 0;

@@ -233,6 +233,9 @@ void write_descriptors(std::ostream& out, const CheckResult& result, const TextS
     std::string when = "-";
     if (start_ns != 0 && descriptor.opened_ns >= start_ns) {
       when = findings::duration_text(descriptor.opened_ns - start_ns) + after;
+    } else if (result.started_ns != 0 && descriptor.opened_ns >= result.started_ns) {
+      // By the program that this process was before exec.
+      when = findings::duration_text(descriptor.opened_ns - result.started_ns) + " into the run";
     }
     std::vector<std::string> row{std::to_string(descriptor.fd), printable(descriptor.kind),
                                  what_text(descriptor, widest), when};
@@ -476,7 +479,8 @@ void write_check_text(std::ostream& out, const CheckResult& result, const TextSt
   }
   // In one piece, to be copied.
   if (!steps.empty()) {
-    out << "      loopscope check --gen-suppressions FILE -- " << command_text(result.argv) << "\n";
+    out << "      loopscope check --gen-suppressions FILE -- " << command_text(result.argv)
+        << "\n      and from then on: loopscope check --suppressions FILE -- ...\n";
   }
 }
 

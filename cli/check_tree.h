@@ -36,6 +36,8 @@ struct TreeImage {
 
 class CheckTree {
  public:
+  /// Before PROGRAM is started: what is there is not of this run, and the leavings of killed runs
+  /// are removed.
   CheckTree(std::vector<std::string> directories, pid_t run);
   ~CheckTree();
   CheckTree(const CheckTree&) = delete;

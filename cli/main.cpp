@@ -14,12 +14,14 @@
 
 namespace {
 
+bool starts_program(int argc, char** argv) {
+  return argc >= 2 && (std::strcmp(argv[1], "run") == 0 || std::strcmp(argv[1], "check") == 0);
+}
+
 /// Cuts the command line at the first "--" if it is that of a command that starts a program.
 /// Returns what follows, null if there is nothing to cut.
 char** cut_program(int& argc, char** argv) {
-  if (argc < 2 || (std::strcmp(argv[1], "run") != 0 && std::strcmp(argv[1], "check") != 0)) {
-    return nullptr;
-  }
+  if (!starts_program(argc, argv)) return nullptr;
   for (int i = 2; i < argc; ++i) {
     if (std::strcmp(argv[i], "--") != 0) continue;
     argc = i;
@@ -61,7 +63,12 @@ int main(int argc, char** argv) {
     if (nothing) {
       std::cerr << app.help();
     } else {
-      std::cerr << "loopscope: " << error.what() << "\nSee: loopscope --help\n";
+      std::cerr << "loopscope: " << error.what() << "\n";
+      if (starts_program(argc, argv) && program == nullptr) {
+        std::cerr << "Two dashes go before the program: loopscope " << argv[1]
+                  << " [OPTIONS] -- PROGRAM ARGS...\n";
+      }
+      std::cerr << "See: loopscope --help\n";
     }
     return kUsage;
   }

@@ -23,14 +23,27 @@ DEADLINE = 30
 # Words on its command line say what it does, one after the other. `leak` leaves three files open, from one line.
 PROGRAM = r"""
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 static void leak(int count) {
   for (int i = 0; i < count; ++i) open("/etc/passwd", O_RDONLY | O_CLOEXEC); /* LEAK */
+}
+static atomic_int opened;
+static void* open_and_close(void* unused) {
+  int fd;
+  while ((fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC)) >= 0) {
+    if (++opened == 1100) for (;;) pause();
+    close(fd);
+  }
+  return unused;
 }
 int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
@@ -53,6 +66,18 @@ int main(int argc, char** argv) {
     if (strcmp(word, "abandon") == 0) {
       if (fork() == 0) { leak(1); close(1); close(2); sleep(4); exit(0); }
     }
+    if (strcmp(word, "turn") == 0) {
+      int set = epoll_create1(EPOLL_CLOEXEC), wake = eventfd(1, EFD_CLOEXEC);
+      struct epoll_event event = {.events = EPOLLIN};
+      epoll_ctl(set, EPOLL_CTL_ADD, wake, &event);
+      for (int turn = 0; turn < 3; ++turn) epoll_wait(set, &event, 1, 0), usleep(20000);
+      close(wake), close(set);
+    }
+    if (strcmp(word, "busy") == 0) {
+      pthread_t thread;
+      pthread_create(&thread, NULL, open_and_close, NULL);
+      while (opened < 1100) usleep(1000);
+    }
     if (strcmp(word, "echo") == 0) execlp("echo", "echo", "echoed", NULL);
     if (strcmp(word, "static") == 0) execl("./static", "static", NULL);
   }
@@ -62,13 +87,43 @@ int main(int argc, char** argv) {
 STATIC = "int main(void) { return 0; }\n"
 
 
+def eventually(condition):
+    """What it returns, as soon as that is true."""
+    end = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError("it does not happen")
+        time.sleep(0.01)
+    return value
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def children_of(pid, command="program"):
+    """Those that run this command by now: not yet the forked child, not the witness of our process group."""
+    found = []
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+        children = [int(child) for child in file.read().split()]
+    for child in children:
+        try:
+            with open(f"/proc/{child}/comm", encoding="utf-8") as file:
+                if file.read().strip() == command:
+                    found.append(child)
+        except OSError:
+            pass
+    return found
+
+
 class Check(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.mkdtemp(prefix="loopscope-check-")
         cls.write("program.c", PROGRAM)
         cls.write("static.c", STATIC)
-        for flags in (["-g", "-O1", "-o", "program", "program.c"], ["-O1", "-s", "-o", "bare", "program.c"],
+        for flags in (["-g", "-O1", "-pthread", "-o", "program", "program.c"], ["-O1", "-s", "-pthread", "-o", "bare", "program.c"],
                       ["-static", "-o", "static", "static.c"]):
             subprocess.run(["cc", "-w", *flags], cwd=cls.directory, check=True)
         cls.line = 1 + PROGRAM[: PROGRAM.index("LEAK")].count("\n")
@@ -146,12 +201,27 @@ class ExitStatus(Check):
         done = self.check("static", status=UNSEEN)
         self.assertIn("became another program", done.stderr)
 
+    def test_the_dashes_are_asked_for(self):
+        done = subprocess.run([BIN, "check", "./program"], cwd=self.directory, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, USAGE)
+        self.assertIn("loopscope check [OPTIONS] -- PROGRAM", done.stderr)
+
+    def test_a_reader_that_is_gone_changes_no_status(self):
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        for words, status in ((["leak"], FOUND), (["keep"], 0)):
+            done = subprocess.run([BIN, "check", "-o", "text:-", "--", "./program", *words], cwd=self.directory,
+                                  stdout=subprocess.DEVNULL, stderr=write_end, timeout=DEADLINE, check=False)
+            self.assertEqual(done.returncode, status)
+        os.close(write_end)
+
     def test_no_place_for_recordings(self):
         self.check("leak", options=["--dir", "/proc/no/such"], status=UNSEEN)
 
     def test_usage(self):
         for options in (["--format", "yaml"], ["-o", "report"], ["--max-stall", "5"], ["--max-stall", "5 parsecs"],
-                        ["--min-count", "0"], ["--update-baseline"], ["--no-such-option"],
+                        ["--min-count", "0"], ["--max-stall", "0ms"], ["--max-timer-lag", "-1ms"], ["--wait", "-1s"],
+                        ["--suppressions", "/tmp"], ["-o", "json:twice", "-o", "text:twice"], ["--update-baseline"], ["--no-such-option"],
                         ["-o", "/proc/no/such.json"], ["--suppressions", "not-there"], ["--baseline", "not-there"]):
             done = self.check("say", options=options, status=USAGE)
             self.assertEqual(done.stdout, "", f"{options}: the program was started")
@@ -243,6 +313,110 @@ class Tree(Check):
         self.assertEqual(os.listdir(recordings), [])
 
 
+    def test_a_check_in_a_check_is_the_inner_ones(self):
+        done = self.check("check", "--", "./program", "leak", program=BIN, status=FOUND)
+        self.assertEqual(done.stderr.count("error[fd-leak]"), 1, done.stderr)
+
+    def test_a_thread_at_work_at_the_end_forgot_nothing(self):
+        report = self.report("busy", status=0)
+        [kept] = self.new(report, "info")
+        self.assertEqual((kept["rule"], kept["count"]), ("fd-kept", 1))
+        self.assertIn("at work", kept["title"])
+
+    def test_what_a_namesake_left_is_not_ours(self):
+        recordings = os.path.join(self.directory, "left")
+        os.mkdir(recordings, 0o700)
+        killed = subprocess.Popen([BIN, "check", "--dir", recordings, "--", "./program", "say", "leak", "sleep"],
+                                  cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.addCleanup(killed.stdout.close)
+        [program] = eventually(lambda: children_of(killed.pid))
+        eventually(lambda: len(os.listdir(f"/proc/{program}/fd")) >= 6)  # it sleeps
+        for pid in (killed.pid, program):
+            os.kill(pid, signal.SIGKILL)
+        killed.wait()
+        [left] = os.listdir(recordings)
+        # The shell is that run's namesake, and becomes the command.
+        script = (f'cd {recordings} && mv {left} "$(echo {left} | sed "s/[0-9]*.loopscope/$$.loopscope/")" && cd .. && '
+                  f'exec "{BIN}" check --dir {recordings} -- ./program')
+        done = subprocess.run(["sh", "-c", script], cwd=self.directory, capture_output=True, text=True, timeout=DEADLINE,
+                              check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("in 1 process", done.stderr)
+
+
+class HostileNames(Check):
+    def test_reach_no_terminal_and_break_no_report(self):
+        name = b"./p\x1b[31m\n\xff%0A::error::<]]>&\""
+        shutil.copy(os.path.join(self.directory, "program"), os.path.join(self.directory.encode(), name))
+        files = {"json": json.loads, "sarif": json.loads, "junit": xml.etree.ElementTree.fromstring, "github": str, "text": str}
+        outputs = [word for format in files for word in ("-o", f"{format}:hostile.{format}")]
+        done = subprocess.run([BIN, "check", *outputs, "--gen-suppressions", "hostile.supp", "--", name, "leak"],
+                              cwd=self.directory, capture_output=True, check=False)
+        self.assertEqual(done.returncode, FOUND, done.stderr)
+        written = {"stderr": done.stderr}
+        for name in [f"hostile.{format}" for format in files] + ["hostile.supp"]:
+            with open(os.path.join(self.directory, name), "rb") as file:
+                written[name] = file.read()
+        for name, data in written.items():
+            with self.subTest(name):
+                self.assertNotIn(b"\x1b", data)
+                text = data.decode()  # it is UTF-8
+                files.get(name.rpartition(".")[2], str)(text)
+        self.assertEqual([line[:8] for line in written["hostile.github"].splitlines()], [b"::error "])
+
+
+class Signals(Check):
+    """As of `loopscope run`: PROGRAM gets what we get, and the report comes all the same."""
+
+    def start(self, *words, options=()):
+        process = subprocess.Popen([BIN, "check", *options, "-o", "signals.json", "--", "./program", *words],
+                                   cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        self.addCleanup(process.stdout.close)
+        return process
+
+    def test_are_passed_on_and_nothing_is_left(self):
+        recordings = os.path.join(self.directory, "interrupted")
+        os.mkdir(recordings, 0o700)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = self.start("leak", "sleep", options=["--dir", recordings])
+            [program] = eventually(lambda: children_of(process.pid))
+            eventually(lambda: len(os.listdir(f"/proc/{program}/fd")) >= 6)
+            process.send_signal(number)
+            self.assertEqual(process.wait(DEADLINE), 128 + number)
+            report = json.loads(self.text("signals.json"))
+            self.assertEqual(report["program_signal"], number)
+            self.assertEqual([each["count"] for each in report["findings"]], [3])
+            self.assertEqual(os.listdir(recordings), [])
+
+    def test_cut_the_waiting_for_children_short(self):
+        process = self.start("abandon", options=["--wait", "1h"])
+        process.stdout.read()  # ends with PROGRAM: its child has let go of it
+        eventually(lambda: not children_of(process.pid, "program"))
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(DEADLINE), 0)
+        report = json.loads(self.text("signals.json"))
+        self.assertTrue(any("still ran" in note for note in report["notes"]), report["notes"])
+
+    def test_stopped_and_continued_together(self):
+        process = self.start("sleep")
+        [program] = eventually(lambda: children_of(process.pid))
+        os.kill(program, signal.SIGSTOP)
+        pid, status = os.waitpid(process.pid, os.WUNTRACED)
+        self.assertEqual((pid, os.WIFSTOPPED(status)), (process.pid, True))
+        process.send_signal(signal.SIGCONT)
+        eventually(lambda: state_of(program) == "S" and state_of(process.pid) == "S")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(DEADLINE), 128 + signal.SIGTERM)
+
+    def test_the_program_has_no_descriptor_of_ours(self):
+        words = ["sh", "-c", "ls -l /proc/$$/fd | wc -l"]
+        bare = subprocess.run(words, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=True).stdout
+        done = self.check(*words[1:], program="sh", options=["-o", "a.json", "-o", "b.xml", "--max-stall", "1s"])
+        self.assertEqual(done.stdout, bare, done.stderr)
+
+
 class TimeOut(Check):
     def test_ends_it_and_says_what_was_open(self):
         done = self.check("leak", "sleep", options=["--timeout", "300ms", "-o", "r.json"], status=128 + signal.SIGTERM)
@@ -292,6 +466,10 @@ class LivingWithIt(Check):
     def test_min_count(self):
         self.check("leak", options=["--min-count", "4"], status=0)
         self.check("leak", options=["--min-count", "3"], status=FOUND)
+
+    def test_min_count_is_not_about_budgets(self):
+        self.check("turn", options=["--max-stall", "1ms"], status=FOUND)
+        self.check("turn", options=["--max-stall", "1ms", "--min-count", "100"], status=FOUND)
 
 
 if __name__ == "__main__":
