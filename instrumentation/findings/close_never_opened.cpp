@@ -17,7 +17,8 @@ void check_close_never_opened(const EndEvidence& evidence, std::vector<Finding>&
     finding.severity = std::min(finding.severity, harmless ? Severity::kInfo : Severity::kWarning);
     const Place& place = finding.places.front();
     finding.title = incident.call + "(" + std::to_string(incident.fd) + ")" +
-                    at_place(place).substr(place.role.size()) + ": this process never had that number open";
+                    at_place(place).substr(place.role.size()) +
+                    ": this process never had that number open";
     if (incident.count > 1) finding.title += ", " + times_text(incident.count);
     finding.detail = "The call failed with EBADF.";
     if (incident.last_fd != incident.fd) {

@@ -74,7 +74,8 @@ const char* reason_text(Reason reason) noexcept {
     case Reason::kLostByExec:
       return "The process then became another program by exec, which never used or closed them.";
     case Reason::kManyAtKill:
-      return "The process was killed, but these lay idle, and none opened in this way was ever closed.";
+      return "The process was killed, but these lay idle, and none opened in this way was ever "
+             "closed.";
     case Reason::kInService:
       return "in service until the end";
     case Reason::kInHand:

@@ -16,10 +16,10 @@
 // script (the file of its innermost script line: a worker that was forked has its parent's lines
 // further out, so that `file` would match all that it opens).
 // Patterns are those of fnmatch(3), without FNM_PATHNAME: `*` matches `/` too. A pattern of file,
-// module, opener or script without a `/` is held against the last part of the path, one of function without
-// a `(` against the name without parameters too. A key given again must match as well, perhaps
-// another frame. At least one key but `reason`, `rule` and `process`: nothing is silenced as a
-// whole.
+// module, opener or script without a `/` is held against the last part of the path, one of function
+// without a `(` against the name without parameters too. A key given again must match as well,
+// perhaps another frame. At least one key but `reason`, `rule` and `process`: nothing is silenced
+// as a whole.
 //
 // A line whose first character is `#` (after spaces) is a comment; lines may end with CRLF.
 //
