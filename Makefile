@@ -19,7 +19,7 @@ REAL_PACKAGES := ruby ruby-eventmachine ruby-cool.io ruby-async ruby-rack ruby-d
   git openssh-client sqlite3 python3-pytest perl make gdb bc xz-utils
 REAL_SERVERS := nginx redis-server redis-tools:redis-cli haproxy memcached nghttp2-server:nghttpd nghttp2-client:h2load \
   hitch multiwatch thin
-SLOW_PACKAGES := libpython3.11-testsuite net-tools
+SLOW_PACKAGES := libpython3.11-testsuite net-tools valgrind
 BENCH_PACKAGES := libbenchmark-dev python3 strace valgrind linux-perf bpftrace wrk liblttng-ust-dev liblttng-ctl0 \
   liblttng-ust-ctl5 libpopt0 libxml2 libjemalloc2 liblzf1 liblua5.3-0
 LINT_PACKAGES := clang-format clang-tidy shellcheck
@@ -53,12 +53,14 @@ test: ## run every test: unit, integration, browser, Prometheus, crash, torture 
 	ctest --test-dir build/release --output-on-failure --no-tests=error -j $(JOBS)
 	$(MAKE) --no-print-directory asan tsan
 
-test-slow: ## the test suites of CPython and Tornado, with and without the probe, outcome by outcome (about 10 minutes)
+test-slow: ## the test suites of CPython and Tornado with and without the probe, the victims beside valgrind (about 15 minutes)
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES) $(REAL_PACKAGES) $(SLOW_PACKAGES)
 	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
-	cmake --build build/release -j $(JOBS) --target loopscope_probe loopscope_cli
+	cmake --build build/release -j $(JOBS) --target loopscope_probe loopscope_cli victims
 	LOOPSCOPE_PROBE_LIB=$(CURDIR)/build/release/instrumentation/probe/libloopscope-probe.so \
 	  LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope python3 tests/real/slow_suites.py
+	LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope VICTIMS_BIN=$(CURDIR)/build/release/tests/victims \
+	  python3 tests/victims/valgrind_compare.py
 
 asan: ## unit and torture tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake --preset asan
