@@ -17,7 +17,8 @@ import unittest
 
 BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
 PROGRAMS = {"-O0": os.environ.get("STALLS", "stalls"), "-O2": os.environ.get("STALLS_OPTIMISED", "stalls_optimised")}
-SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "programs", "stalls.c")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+SOURCE = os.path.join(ROOT, "tests", "programs", "stalls.c")
 LIMIT = "150ms"  # the stalls take 800 ms, other turns some microseconds
 ROLE = "the thread was"
 
@@ -60,7 +61,7 @@ class StallTest(unittest.TestCase):
         self.assertEqual(place["role"], ROLE, finding)
         frame = place["stack"][place["frame"]]
         line = marks()[mark]
-        self.assertEqual((os.path.realpath(frame["file"]), frame["line"], frame["function"]),
+        self.assertEqual((os.path.realpath(os.path.join(ROOT, frame["file"])), frame["line"], frame["function"]),
                          (os.path.realpath(SOURCE), line, function), json.dumps(finding, indent=1))
         self.assertEqual((finding["location"]["line"], finding["location"]["function"]), (line, function))
         self.assertIn(detail, finding["detail"])
