@@ -141,8 +141,8 @@ struct alignas(64) Header {
 
   /// The `loopscope run` or `check` that this process runs under; 0: none.
   std::int32_t run_pid;
-  /// 0, or kHasLedger and perhaps kForked. The source keeps a ledger: descriptors' births and deaths
-  /// are recorded, the fd_ counters below count. 0 for the library.
+  /// 0, or kHasLedger and perhaps kForked. The source keeps a ledger: descriptors' births and
+  /// deaths are recorded, the fd_ counters below count. 0 for the library.
   std::uint32_t has_ledger;
   Cell<std::uint32_t> lock;  // of the writing process: guards making loops
   /// The ledger's open descriptors were compared with the kernel's as the process ended or called
