@@ -267,15 +267,6 @@ void await_children(const Options& options, CheckTree& tree, const CheckResult& 
   }
 }
 
-/// Whether the program that a process became by its last exec(3) was not seen.
-bool lost_in_exec(const std::vector<TreeImage>& images, pid_t pid) {
-  const TreeImage* last = nullptr;
-  for (const TreeImage& image : images) {
-    if (image.name.pid == pid) last = &image;
-  }
-  return last != nullptr && last->recording.life == recording::Life::kExecuted;
-}
-
 /// What was just written to the baseline fails no run, this one included.
 void take_as_known(const Baseline& baseline, CheckResult& result) {
   for (CheckedFinding& checked : result.findings) {
@@ -373,7 +364,9 @@ int check(Options options, char** program) {
   result.unseen = observation.unseen;
   if (!seen && result.unseen.empty()) {
     result.unseen = why_nothing_was_recorded(observation.directories.front());
-  } else if (seen && lost_in_exec(images, result.pid)) {
+  } else if (const auto lost = lost_in_exec(images);
+             std::any_of(lost.begin(), lost.end(),
+                         [&](const TreeImage* image) { return image->name.pid == result.pid; })) {
     result.unseen =
         "it became another program by exec, which made no recording: static, setuid, or started "
         "with another environment";

@@ -305,15 +305,10 @@ void note(const std::vector<TreeImage>& images, const CheckTree& tree, CheckResu
     result.notes.push_back(std::to_string(dropped[i]) + " " + name +
                            " could not be recorded: a table was full or memory was short");
   }
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    const bool last = i + 1 == images.size() || images[i + 1].name.pid != images[i].name.pid ||
-                      images[i + 1].name.start_ticks != images[i].name.start_ticks;
-    if (!last || images[i].recording.life != recording::Life::kExecuted ||
-        images[i].name.pid == result.pid) {
-      continue;
-    }
-    result.notes.push_back("process " + std::to_string(images[i].recording.pid) + " (" +
-                           images[i].recording.command +
+  for (const TreeImage* image : lost_in_exec(images)) {
+    if (image->name.pid == result.pid) continue;  // `unseen` says it
+    result.notes.push_back("process " + std::to_string(image->recording.pid) + " (" +
+                           image->recording.command +
                            ") became a program that made no recording (static, setuid, or started "
                            "with another environment): nothing is known of what that one did");
   }

@@ -73,6 +73,17 @@ void clear_away(const std::vector<recording::RecordingFile>& newest_first, pid_t
 
 }  // namespace
 
+std::vector<const TreeImage*> lost_in_exec(const std::vector<TreeImage>& images) {
+  std::vector<const TreeImage*> lost;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const recording::RecordingName& name = images[i].name;
+    const bool last = i + 1 == images.size() || images[i + 1].name.pid != name.pid ||
+                      images[i + 1].name.start_ticks != name.start_ticks;
+    if (last && images[i].recording.life == recording::Life::kExecuted) lost.push_back(&images[i]);
+  }
+  return lost;
+}
+
 CheckTree::CheckTree(std::vector<std::string> directories, pid_t run)
     : directories_(std::move(directories)), run_(run), names_(snapshot::symbol_names()) {
   for (const std::string& directory : directories_) {

@@ -34,6 +34,10 @@ struct TreeImage {
   std::vector<findings::StallGlance> glances;      // stall_watch.h; filled by who has them
 };
 
+/// Those that called exec(3) and are the last of their process: what it became made no recording.
+/// `images` as finish() gives them.
+std::vector<const TreeImage*> lost_in_exec(const std::vector<TreeImage>& images);
+
 class CheckTree {
  public:
   /// Before PROGRAM is started: what is there is not of this run, and the leavings of killed runs

@@ -104,6 +104,10 @@ Opener opener_of(const recording::Stack& stack, std::string_view executable,
   return by_library ? Opener::kLibrary : Opener::kProgram;
 }
 
+bool untouched(const FdRecord& fd) {
+  return fd.io_calls == 0 && fd.events == 0 && fd.registered_epoll_fd < 0;
+}
+
 std::uint64_t end_ns(const RecordingSnapshot& recording) {
   return recording.ended_ns != 0 ? recording.ended_ns : recording.taken_ns;
 }

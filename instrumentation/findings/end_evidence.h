@@ -22,6 +22,9 @@ Opener opener_of(const recording::Stack& stack, std::string_view executable,
 /// Whether a descriptor was doing its work until the end.
 bool in_service(const recording::FdRecord& fd, const recording::RecordingSnapshot& recording);
 
+/// Whether nothing was ever done with a descriptor, as far as was seen.
+bool untouched(const recording::FdRecord& fd);
+
 /// The end of the process; if it is unknown, when the recording was read.
 std::uint64_t end_ns(const recording::RecordingSnapshot& recording);
 

@@ -56,8 +56,7 @@ void check_inherited_by_exec(const EndEvidence& evidence, std::vector<Finding>& 
   const std::uint64_t ended = end_ns(image.recording);
   std::map<std::optional<std::size_t>, std::vector<Leaked>> by_site;
   for (const FdRecord& fd : image.recording.ledger->fds) {
-    if (fd.fd <= 2 || fd.origin != FdOrigin::kInherited || fd.io_calls != 0 || fd.events != 0 ||
-        fd.registered_epoll_fd >= 0) {
+    if (fd.fd <= 2 || fd.origin != FdOrigin::kInherited || !untouched(fd)) {
       continue;
     }
     const Leaked leaked = of_parent(parent, fd.fd, image.recording.started_ns, ended);

@@ -45,9 +45,6 @@ struct Group {
 };
 
 bool is_standard(const FdRecord& fd) { return fd.fd >= 0 && fd.fd <= 2; }
-bool untouched(const FdRecord& fd) {
-  return fd.io_calls == 0 && fd.events == 0 && fd.registered_epoll_fd < 0;
-}
 
 /// The descriptor of that number that an image handed over when it called exec(3); null: it had
 /// none that it opened itself, or that would have outlived the call.
