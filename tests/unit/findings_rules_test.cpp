@@ -140,6 +140,12 @@ TEST(FdGrowth, ToleratesAStartAnEpisodeAndAYoungProcess) {
     EXPECT_TRUE(episode.silent());
   }
   {
+    // Lately, and all at once.
+    Growing burst;
+    burst.each([&](auto& fd) { fd.opened_ns = burst.recording.taken_ns - 12 * Growing::kSecond; });
+    EXPECT_TRUE(burst.silent());
+  }
+  {
     Growing young;
     young.recording.started_ns = young.recording.taken_ns - 29 * Growing::kSecond;
     EXPECT_TRUE(young.silent());
