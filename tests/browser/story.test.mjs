@@ -16,7 +16,7 @@ test.after(() => browser.close());
 
 /** A test that starts with a demo and the page of its Inspector, and has no tolerance for errors. */
 function story(name, body) {
-  test(name, { timeout: 40_000 }, async (t) => {
+  test(name, { timeout: 120_000 }, async (t) => {
     const directory = recordings(t);
     const demo = await Demo.start(t, directory);
     const tab = await Tab.open(t, browser, demo.url);
@@ -137,7 +137,7 @@ story('the server is killed and comes back', async ({ t, directory, demo, tab })
   await tab.shoot('restarted');
 });
 
-test('a killed process can still be looked at', { timeout: 40_000 }, async (t) => {
+test('a killed process can still be looked at', { timeout: 120_000 }, async (t) => {
   const directory = recordings(t);
   const demo = await Demo.start(t, directory, { inspector: false });
   const { url } = await serve(t, directory);
@@ -201,7 +201,7 @@ story('a tab that slept wakes up', async ({ demo, tab }) => {
   assert.equal(await tab.text('banner'), '');
 });
 
-test('a token opens the page', { timeout: 40_000 }, async (t) => {
+test('a token opens the page', { timeout: 120_000 }, async (t) => {
   const directory = recordings(t);
   await Demo.start(t, directory, { inspector: false });
   const file = join(recordings(t), 'token');
@@ -218,7 +218,7 @@ test('a token opens the page', { timeout: 40_000 }, async (t) => {
   assert.doesNotMatch(tab.page.url(), /s3cret/);
 });
 
-test('names are text, whatever they say', { timeout: 40_000 }, async (t) => {
+test('names are text, whatever they say', { timeout: 120_000 }, async (t) => {
   const suffix = '<img src=x onerror="globalThis.hacked=1"><script>globalThis.hacked=1</script>"\'&amp;\u202e';
   const directory = recordings(t);
   const binary = join(recordings(t), '<b onclick=x>b');

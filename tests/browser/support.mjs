@@ -16,7 +16,7 @@ const screenshots = resolve(process.env.SCREENSHOTS ?? join(tmpdir(), 'loopscope
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** The first true result of attempt(); what it throws means: not yet. */
-export async function eventually(what, attempt, ms = 10_000) {
+export async function eventually(what, attempt, ms = 30_000) {
   const end = Date.now() + ms;
   for (;;) {
     let reason = '';

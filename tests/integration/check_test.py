@@ -18,7 +18,7 @@ import xml.etree.ElementTree
 
 BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
 FOUND, USAGE, UNSEEN = 1, 2, 3
-DEADLINE = 30
+DEADLINE = 40
 
 # Words on its command line say what it does, one after the other. `leak` leaves three files open, from one line.
 PROGRAM = r"""

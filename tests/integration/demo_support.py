@@ -13,7 +13,7 @@ BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
 DEMO = os.environ.get("LOOPSCOPE_DEMO", "demo")
 DIRECTORY = os.environ.get("LOOPSCOPE_DIR")
 
-DEADLINE = 30
+DEADLINE = 40
 
 
 def http(url, method="GET"):

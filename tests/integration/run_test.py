@@ -28,7 +28,7 @@ import urllib.request
 BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
 HELLO = os.environ["HELLO"]
 USAGE, COULD_NOT = 2, 3
-DEADLINE = 10
+DEADLINE = 40
 
 # Says which signals it gets, one a line, until SIGTERM comes for the second time.
 LISTENER = r"""

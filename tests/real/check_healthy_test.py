@@ -94,7 +94,7 @@ class Checked:
         if self.popen.poll() is not None:
             raise RuntimeError(f"{self.popen.args} ended with {self.popen.returncode}: {self.output()}")
 
-    def wait_for(self, what, attempt, deadline=20):
+    def wait_for(self, what, attempt, deadline=40):
         def check():
             self._running()
             return attempt()
@@ -550,8 +550,15 @@ class Servers(HealthyTest):
         observed.eventually(f"a listener on port {port}", lambda: listening(port))  # a daemon's starter ends before
         master = int(observed.eventually("nginx.pid", lambda: read(f"{directory}/nginx.pid")))
         self.http(port)
+        observed.eventually("both workers", lambda: self.workers_of(master) == 2)  # one alone may have served it all
         report = run.end(how, master)
         self.assert_healthy(run, report, judged=3 if daemon == "off" else 4)
+
+    @staticmethod
+    def workers_of(master):
+        """How many have begun to work, as their titles say."""
+        children = read(f"/proc/{master}/task/{master}/children").split()
+        return sum(b"worker process" in open(f"/proc/{child}/cmdline", "rb").read() for child in children)
 
     def test_nginx_quit(self):
         self.nginx(signal.SIGQUIT)

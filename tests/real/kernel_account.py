@@ -117,7 +117,7 @@ class Trace:
              "-e", "trace=" + CALLS, "-o", log, *options, "--", *command],
             cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
 
-    def first_pid(self, deadline=10):
+    def first_pid(self, deadline=40):
         """The process that was started: its first line is that of execve."""
         end = time.monotonic() + deadline
         while time.monotonic() < end:
@@ -133,7 +133,7 @@ class Trace:
             time.sleep(0.005)
         raise AssertionError(f"strace did not start {self.popen.args}: status {self.popen.poll()}")
 
-    def wait(self, deadline=10):
+    def wait(self, deadline=40):
         """The first process' status as a shell has it, once no traced process is left."""
         try:
             return self.popen.wait(deadline)

@@ -12,7 +12,7 @@
 
     Run: .pid .directory (its own, removed at the end) .recordings .trace (kernel_account.Trace) .output() .status
          .wait_for(pattern) .wait_for_port(port) .eventually(what, attempt) .settle() .signal(how, pid=None)
-         .finish(deadline=10) -> Both
+         .finish(deadline=40) -> Both
     Both: .account (kernel_account.Account), .processes {recording's name: process object of `loopscope report`'s JSON},
           .of(image) -> that process, .images(command) -> observed images whose program has this file name
     assert_equal_to_the_kernels(both, ...): every process that has a recording: all loops, waits, descriptors. Its parts:
@@ -75,7 +75,7 @@ def listening(port):
     return any(f"{address}:{port:04X} 00000000:0000 0A" in text for address in ("0100007F", "00000000"))
 
 
-def eventually(what, attempt, deadline=10, pause=0.02):
+def eventually(what, attempt, deadline=40, pause=0.02):
     """The first true result of attempt(); OSError and AssertionError in it mean: not yet."""
     end = time.monotonic() + deadline
     while True:
@@ -161,21 +161,21 @@ class Run:
     def output(self):
         return os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
 
-    def eventually(self, what, attempt, deadline=10):
+    def eventually(self, what, attempt, deadline=40):
         def check():
             if self.trace.popen.poll() is not None:
                 raise RuntimeError(f"{self.trace.popen.args} ended with {self.trace.popen.returncode}: {self.output()}")
             return attempt()
         return eventually(what, check, deadline)
 
-    def wait_for(self, pattern, deadline=10):
+    def wait_for(self, pattern, deadline=40):
         return self.eventually(pattern, lambda: re.search(pattern, self.output(), re.MULTILINE), deadline)
 
-    def wait_for_port(self, port, deadline=10):
+    def wait_for_port(self, port, deadline=40):
         """Until something listens on 127.0.0.1:port, found out without connecting (that would be an accept more)."""
         return self.eventually(f"a listener on port {port}", lambda: listening(port), deadline)
 
-    def settle(self, deadline=10):
+    def settle(self, deadline=40):
         """Until every thread of the run sleeps in the kernel, for a while: what the load led to has been done, down to the return
         of the last close. A load knows of its answers only. Needed before a signal that gives no time to finish."""
         states = []
@@ -193,7 +193,7 @@ class Run:
     def signal(self, how=signal.SIGTERM, pid=None):
         os.kill(pid or self.pid, how)
 
-    def finish(self, deadline=10):
+    def finish(self, deadline=40):
         """Waits for the end of all processes."""
         self.status = self.trace.wait(deadline)
         account = kernel_account.read_log(self.trace.log, self.recordings if PROBE else None, self.test.inside,

@@ -83,7 +83,7 @@ class ScriptedRun(observed.Run):
             self.signal(signal.SIGUSR2)
         time.sleep(between)
 
-    def end(self, deadline=20):
+    def end(self, deadline=40):
         """It ends by itself, in order; then both accounts."""
         self.signal(signal.SIGTERM)
         self.trace.wait(deadline)

@@ -30,7 +30,7 @@ VICTIMS = os.environ["VICTIMS"]
 PROBE = os.environ["LOOPSCOPE_PROBE_FILE"]
 BIN = os.environ.get("LOOPSCOPE_BIN", "loopscope")
 EXTRA_OPTIONS = os.environ.get("EXTRA_OPTIONS", "").replace("run,", f"run={os.getpid()},")
-DEADLINE = 30  # seconds; a victim takes some milliseconds
+DEADLINE = 40  # seconds; a victim takes some milliseconds
 ROOT = os.geteuid() == 0
 # As root a mount namespace is enough; others need a user namespace to be root in.
 UNSHARE = ["unshare", "-m"] if ROOT else ["unshare", "-r", "-m"]

@@ -137,13 +137,15 @@ bool has(const std::vector<std::string>& names, const std::string& function) {
 void expect_unnoticed(Child& child, long number, const std::function<void()>& release) {
   child.await(number);
   int copies = 0;
-  for (int i = 0; i < kLooks; ++i) {
+  int late = 0;
+  while (copies < kLooks) {
     const StackAttempt attempt = process::copy_stack(child.pid(), child.pid(), always);
     if (attempt.copy) {
-      ++copies;
-      if (i == 0) {
+      if (copies++ == 0) {
         EXPECT_TRUE(has(functions(*attempt.copy), "hang"));
       }
+    } else if (attempt.why == "it did not stop" && ++late < kLooks) {
+      // It had no CPU within the patience of a look: a matter of the machine's other load.
     } else {
       ADD_FAILURE() << attempt.why;
       break;
@@ -205,6 +207,8 @@ TEST(StoppedThread, WaitsForItsFutexOn) {
     return result == 0 ? 0 : errno;
   });
   expect_unnoticed(child, SYS_futex, [&] {
+    // The kernel resumes the wait by comparing the word anew: changed before that, it is EAGAIN.
+    child.await(SYS_futex);
     child.shared().word = 1;
     syscall(SYS_futex, &child.shared().word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
   });
