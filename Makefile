@@ -50,7 +50,7 @@ test: ## run every test: unit, integration, browser, Prometheus, crash, torture 
 	for server in $(REAL_SERVERS); do scripts/need.sh --tool "$${server#*:}" --unpack "$${server%:*}" || exit 1; done
 	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
 	cmake --build build/release -j $(JOBS)
-	ctest --test-dir build/release --output-on-failure --no-tests=error -j $(JOBS)
+	scripts/ctest.sh build/release -j $(JOBS)
 	$(MAKE) --no-print-directory asan tsan
 
 test-slow: ## the test suites of CPython and Tornado with and without the probe, the victims beside valgrind (about 15 minutes)
@@ -65,12 +65,12 @@ test-slow: ## the test suites of CPython and Tornado with and without the probe,
 asan: ## unit and torture tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake --preset asan
 	cmake --build build/asan -j $(JOBS) --target sanitized-tests
-	ctest --preset asan -j $(JOBS)
+	scripts/ctest.sh build/asan -L 'unit|torture' -j $(JOBS)
 
 tsan: ## unit and torture tests under ThreadSanitizer
 	cmake --preset tsan
 	cmake --build build/tsan -j $(JOBS) --target sanitized-tests
-	ctest --preset tsan -j $(JOBS)
+	scripts/ctest.sh build/tsan -L 'unit|torture' -j $(JOBS)
 
 bench: ## measure against the budgets and print the table (about 17 minutes; ARGS=--quick for a look)
 	scripts/need.sh $(BUILD_PACKAGES) $(BENCH_PACKAGES)
