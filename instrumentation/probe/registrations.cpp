@@ -197,22 +197,29 @@ void note_registration(Thread& thread, int epoll_fd, int fd, std::uint64_t data)
       look_up(epoll_fd, data) == nullptr) {
     return;
   }
-  // A handler that interrupted us here must not wait for us: off the books then.
-  const Quiet quiet(thread);
-  if (!lock()) {
-    g_incomplete = true;
-    return g_probe.process->drop(recording::DropKind::kEvents);
+  // Not by a handler that interrupted us here: it would wait for us.
+  bool noted = false;
+  if (!thread.registering) {
+    thread.registering = true;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (lock()) {
+      if (make_room()) {
+        const auto named = static_cast<std::int32_t>(data);
+        const bool another = named != fd && waits_with(named, epoll_fd, data);
+        const std::uint64_t where = pack(epoll_fd, fd, generation(fd)) | (another ? kShared : 0);
+        g_entries += put(*g_table, data, where);
+        __atomic_store_n(&g_any, 1u, __ATOMIC_RELEASE);
+        noted = true;
+      }
+      __atomic_store_n(&g_lock, 0u, __ATOMIC_RELEASE);
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    thread.registering = false;
   }
-  if (make_room()) {
-    const auto named = static_cast<std::int32_t>(data);
-    const bool another = named != fd && waits_with(named, epoll_fd, data);
-    g_entries += put(*g_table, data, pack(epoll_fd, fd, generation(fd)) | (another ? kShared : 0));
-    __atomic_store_n(&g_any, 1u, __ATOMIC_RELEASE);
-  } else {
+  if (!noted) {
     g_incomplete = true;
     g_probe.process->drop(recording::DropKind::kEvents);
   }
-  __atomic_store_n(&g_lock, 0u, __ATOMIC_RELEASE);
 }
 
 bool registrations_complete() noexcept { return !g_incomplete; }
