@@ -1,7 +1,9 @@
-// Bundles the page: index.html, app.js and app.css, nothing else, so that the server needs to embed three files only.
+// Bundles the page: index.html, app.js, app.css and report.html (what a saved report is put together from), nothing else, so
+// that the server needs to embed four files only.
 //   node build.mjs [--out DIR] [--dev]
 import { build } from 'esbuild';
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -37,13 +39,25 @@ await build({
 });
 await copyFile(join(here, 'src/index.html'), join(out, 'index.html'));
 
+// A saved report has the bundle inline, and a policy that allows these very bytes and no other script or style. So they must
+// come through an HTML parser as they are.
+async function inlined(name, endTag) {
+  const text = await readFile(join(out, name), 'utf8');
+  const breaks = [endTag, '<!--', '\r', '\0'].find((part) => text.toLowerCase().includes(part));
+  if (breaks !== undefined) throw new Error(`${name} cannot be put into a report: it holds ${JSON.stringify(breaks)}`);
+  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+}
+const hashes = { 'script-hash': await inlined('app.js', '</script'), 'style-hash': await inlined('app.css', '</style') };
+const template = await readFile(join(here, 'src/report.html'), 'utf8');
+await writeFile(join(out, 'report.html'), template.replace(/\{\{(script-hash|style-hash)\}\}/g, (_, name) => hashes[name]));
+
 let total = 0;
-for (const name of ['index.html', 'app.js', 'app.css']) {
+for (const name of ['index.html', 'app.js', 'app.css', 'report.html']) {
   const bytes = gzipSync(await readFile(join(out, name)), { level: 9 }).length;
   total += bytes;
-  console.log(`${name.padEnd(10)} ${(bytes / 1024).toFixed(1).padStart(6)} KiB gzipped`);
+  console.log(`${name.padEnd(11)} ${(bytes / 1024).toFixed(1).padStart(6)} KiB gzipped`);
 }
-console.log(`${'total'.padEnd(10)} ${(total / 1024).toFixed(1).padStart(6)} KiB gzipped`);
+console.log(`${'total'.padEnd(11)} ${(total / 1024).toFixed(1).padStart(6)} KiB gzipped`);
 
 // The page is compiled into every program that links the inspector, so its size is a promise, not a wish.
 const limitKiB = 150;

@@ -5,12 +5,19 @@ import { createServer } from 'node:http';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { Descriptors } from './mock-descriptors.mjs';
+import { LoadLoop } from './mock-load.mjs';
 
 const usage = `usage: npm run mock -- [options]
   --port N             port on 127.0.0.1 (0: any free one)
-  --dir DIR            where index.html, app.js and app.css are (dist)
+  --dir DIR            where index.html, app.js, app.css and report.html are (dist)
   --token T            want "Authorization: Bearer T" for the data
-  --watchers N         as many watchers in the first loop
+  --watchers N         as many watchers in the first loop (0: seen from outside)
+  --descriptors N      the first process has so many descriptors, and a ledger of them
+  --loops N            a load instead of a story: N loops, the watchers spread over them, all the same in every run and cheap
+                       to make; with --processes P they are spread over P processes.
+                       The page's budget: --loops 20 --watchers 500 --fds 10000
+  --fds N              the same as --descriptors N
   --one                one process with one loop only
   --processes N        as many more: workers that come and go below the second process
   --calm               no slow turns, no findings
@@ -28,8 +35,11 @@ try {
       dir: { type: 'string' },
       token: { type: 'string' },
       watchers: { type: 'string', default: '14' },
+      descriptors: { type: 'string' },
+      loops: { type: 'string' },
+      fds: { type: 'string' },
       one: { type: 'boolean' },
-      processes: { type: 'string', default: '3' },
+      processes: { type: 'string' },
       calm: { type: 'boolean' },
       empty: { type: 'boolean' },
       'restart-after': { type: 'string' },
@@ -97,6 +107,25 @@ const plain = (h) => {
   };
 };
 
+// --- what was served in a turn -----------------------------------------------------------------------------------------
+
+const mostServed = 12;
+/** As the record keeps it: in order, the first few; the loop's own time lies between them. */
+function servedIn({ calls, own }) {
+  let start = 0;
+  const all = calls.map(([w, seconds]) => {
+    const part = { watcher: w.name, kind: w.kind, fd: w.fd, start: start + own / (calls.length + 1), seconds };
+    start = part.start + seconds;
+    return part;
+  });
+  return { served: all.slice(0, mostServed), served_lost: Math.max(0, all.length - mostServed) };
+}
+/** The stream sends it for stalls and the longest of an event. */
+function withServed(turns, longest) {
+  const bar = turns.map((turn) => turn.busy).sort((a, b) => b - a)[longest] ?? 0;
+  return turns.map(({ calls, own, ...turn }) => (longest > 0 && (turn.busy > bar || turn.busy > 0.05) ? { ...turn, ...servedIn({ calls, own }) } : turn));
+}
+
 // --- a loop ----------------------------------------------------------------------------------------------------------
 
 const names = ['http-accept', 'http-read', 'http-write', 'tls-handshake', 'db-pool', 'redis-sub', 'stats-flush', 'keepalive-reaper',
@@ -106,7 +135,7 @@ const kinds = ['io', 'io', 'io', 'io', 'io', 'io', 'timer', 'timer', 'timer', 's
 class Loop {
   constructor(id, name, profile) {
     Object.assign(this, { id, name, profile });
-    const n = profile.watchers;
+    const n = Math.max(1, profile.watchers);
     this.watchers = Array.from({ length: n }, (_, i) => ({
       name: i < names.length ? names[i] : `conn-${String(i).padStart(4, '0')}`,
       kind: i < kinds.length ? kinds[i] : 'io',
@@ -197,8 +226,8 @@ class Loop {
       if (seconds > longest[1]) longest = [w, seconds];
     }
     this.ring.push({
-      turn: this.turn, at: t.begin, poll_wait: t.wait, busy: t.busy, ready: t.ready, timeout: t.limit, result,
-      watcher: longest[0]?.name ?? null, watcher_seconds: longest[1],
+      turn: this.turn, at: t.begin + t.wait, poll_wait: t.wait, busy: t.busy, ready: t.ready, timeout: t.limit, result,
+      watcher: longest[0]?.name ?? null, watcher_seconds: longest[1], calls: t.calls, own: t.own,
     });
     if (this.ring.length > 1024) this.ring.splice(0, this.ring.length - 1024);
   }
@@ -218,7 +247,7 @@ class Loop {
       }
     }
     const fresh = this.ring.filter((x) => x.turn > since);
-    const shown = since === 0 ? fresh.slice(-recent) : fresh;
+    const shown = withServed(since === 0 ? fresh.slice(-recent) : fresh, since === 0 ? 0 : 16);
     const lost = since === 0 || fresh.length === 0 ? 0 : fresh[0].turn - since - 1;
     return {
       id: this.id, name: this.name, backend: 'epoll', state: 'live', thread_id: 4200 + this.id, epoll_fd: 3 + this.id,
@@ -231,7 +260,7 @@ class Loop {
       poll_wait_seconds: this.h.wait, busy_turn_seconds: this.h.busy, poll_delay_seconds: this.h.delay,
       timer_lag_seconds: this.h.lag, ready_events_per_poll: plain(this.h.ready),
       recent: shown, recent_lost: lost, ring_capacity: 1024, skew_turns: 0,
-      watchers: this.watchers.map((w) => ({
+      watchers: this.profile.watchers === 0 ? [] : this.watchers.map((w) => ({
         name: w.name, kind: w.kind, fd: w.fd, active: 1, invocations: w.invocations, callback_seconds: w.callback, lag_seconds: w.lag,
       })),
       unattributed_seconds: this.unattributed,
@@ -255,6 +284,7 @@ class Process {
   advance() {
     if (this.state !== 'running') return;
     for (const loop of this.loops) loop.advance(now());
+    this.table?.advance();
     if (Math.random() < 0.3) {
       this.fds = Math.max(20, this.fds + Math.round(gauss() * 3 + (options.calm ? 0 : 0.4)));
       this.opened += 3;
@@ -262,7 +292,7 @@ class Process {
   }
   json(seen, recent) {
     const end = this.ended ?? now();
-    const worst = this.loops.find((l) => l.stalls > 2);
+    const worst = this.loops.find((l) => l.stalls > 0);
     return {
       id: `${this.pid}-${this.pid * 7}${this.image ? `-${this.image}` : ''}`, pid: this.pid, parent_pid: this.parent, run_pid: null, command: this.command,
       argv: [`/usr/bin/${this.command}`, '--config', '/etc/app.conf'], source: this.source,
@@ -272,14 +302,18 @@ class Process {
       loops: this.loops.map((loop) => loop.json(seen.get(loop) ?? 0, recent)),
       fds: this.descriptors(end - this.started),
       findings: options.calm || !worst ? [] : [
-        { rule: 'loop-stalled', severity: 'error', title: `${worst.name} stalled ${worst.stalls} times`, detail: `The longest turn was busy for ${(worst.h.busy.max * 1e3).toFixed(0)} ms; the watcher that took longest was http-read.`, advice: 'Move the blocking work out of the callback, or split it over several turns.', count: worst.stalls, since: new Date((this.started + 9) * 1000).toISOString(), subject: worst.name },
-        { rule: 'timer-late', severity: 'warning', title: 'Timers run late', detail: 'The p99 of the timer lag is above 10 ms.', advice: 'Look at the slowest turns: what runs before the timers is what delays them.', count: 1, since: new Date((this.started + 14) * 1000).toISOString(), subject: 'stats-flush' },
+        { rule: 'loop-stall', severity: 'warning', title: `loop "${worst.name}" stalled ${worst.stalls} times, the longest ${(worst.h.busy.max * 1e3).toFixed(0)} ms`, detail: `The threshold is 50 ms of busy time in one turn. The longest: ${(worst.h.busy.max * 1e3).toFixed(0)} ms in turn ${worst.turn - 20}, ${(worst.h.busy.max * 1e3 - 1).toFixed(0)} ms of it in "http-read" (io).`, advice: 'Move the work to a thread, split it over several turns, or replace the blocking call by an asynchronous one: until the callback returns, no other watcher of this loop runs.', count: worst.stalls, since: new Date((this.started + 9) * 1000).toISOString(), subject: worst.name },
+        { rule: 'timer-lag', severity: 'warning', title: `timers of loop "${worst.name}" run late: one in ten by 104 ms or more`, detail: 'Of 12345 expirations, half were up to 1.20 ms late, the latest 412 ms. The latest of the named ones is "stats-flush".', advice: 'Compare with the busy time per turn: long turns delay timers, so look for the callbacks that take most of it. If turns are short, the process does not get the processor.', count: 12345, since: new Date((this.started + 14) * 1000).toISOString(), subject: worst.name },
+        ...(this.table && end - this.started > 30 ? [
+          { rule: 'fd-growth', severity: 'warning', title: `${this.table.sites[3].opened} files opened at write_trace (trace.cpp:57) lie idle, and their number only grows`, detail: `This place has opened ${this.table.sites[3].opened} in 31.2 s, the last one 412 ms ago, and none was ever closed.`, advice: 'Find who should close them: the stack of the opening is in the list of open sites. At this pace the process will reach its limit of descriptors.', count: this.table.sites[3].opened, since: new Date((this.started + 1) * 1000).toISOString(), subject: 'process' },
+        ] : []),
       ],
       dropped: { loops: 0, watchers: 0, fds: this.command === 'worker' ? 12 : 0 },
     };
   }
   /** The library has no ledger: it knows what is open, not where from. */
   descriptors(age) {
+    if (this.table) return this.table.json(this.table.rows.length < 900 ? 1024 : 131072, 20);
     const ledger = this.source === 'probe';
     const ended = this.state !== 'running';
     const by_kind = { tcp: this.fds - 14, pipe: 4, file: 5, epoll: this.loops.length, timerfd: 2, unix: 2 };
@@ -318,14 +352,25 @@ const firstProcess = (pid) =>
       new Loop(4, 'slow-db', profile({ wait: 5e-3, cost: 1e-3, timeouts: 0.3, stall: 1.8, stallEvery: 12 })),
     ]),
   ]);
-let processes = options.empty ? [] : [firstProcess(4242)];
-if (!options.one && !options.empty) {
+/** As many as asked for, and what is asked for spread over them. */
+function loaded() {
+  const [loops, watchers, count] = [Number(options.loops), Number(options.watchers), Number(options.processes ?? 1)];
+  return Array.from({ length: count }, (_, p) => {
+    const mine = Array.from({ length: loops }, (_, i) => i).filter((i) => i % count === p);
+    const share = (i) => Math.floor(watchers / loops) + (i < watchers % loops ? 1 : 0);
+    return new Process(4242 + p, p === 0 ? 'gateway' : 'worker', 'library', mine.map((i) => new LoadLoop(i + 1, `io-${i + 1}`, share(i), now)));
+  });
+}
+let processes = options.empty ? [] : options.loops ? loaded() : [firstProcess(4242)];
+options.descriptors ??= options.fds;
+if (options.descriptors && processes[0]) Object.assign(processes[0], { table: new Descriptors(Number(options.descriptors), now), source: 'probe' });
+if (!options.one && !options.empty && !options.loops) {
   processes.push(
     new Process(4299, 'sh', 'probe', []),
     new Process(4300, 'sh', 'probe', [], { parent: 4299 }).end('exec'),
     new Process(4300, 'worker', 'probe', [new Loop(1, 'epoll 5', profile({ watchers: 0 + 3, wait: 8e-3 }))], { parent: 4299, image: 1 }),
   );
-  const more = Number(options.processes);
+  const more = Number(options.processes ?? 3);
   for (let i = 0; i < more; i++) {
     const child = new Process(4301 + i, 'child', 'probe', [], { parent: 4300 });
     processes.push(i % 3 === 0 ? child.end('killed') : i % 3 === 1 ? child.end('exit', i % 2) : child);
@@ -355,7 +400,7 @@ setInterval(() => processes.forEach((process) => process.advance()), 100);
 // --- serving ---------------------------------------------------------------------------------------------------------
 
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
-const types = { 'index.html': 'text/html; charset=utf-8', 'app.js': 'text/javascript; charset=utf-8', 'app.css': 'text/css; charset=utf-8' };
+const types = { 'index.html': 'text/html; charset=utf-8', 'report.html': 'text/html; charset=utf-8', 'app.js': 'text/javascript; charset=utf-8', 'app.css': 'text/css; charset=utf-8' };
 const streams = new Set();
 let mostStreams = 0;
 
@@ -372,6 +417,33 @@ const server = createServer((request, response) => {
   if (url.pathname === '/api/v1/snapshot') {
     response.writeHead(200, { ...common, 'Content-Type': 'application/json' });
     return response.end(snapshot(new Map(), Number(url.searchParams.get('recent') ?? 256)));
+  }
+  if (url.pathname === '/api/v1/turns') {
+    const json = processes.find((process) => process.json(new Map(), 0).id === url.searchParams.get('process'));
+    const loop = json?.loops.find((each) => String(each.id) === url.searchParams.get('loop'));
+    if (!loop) return fail(404, 'not_found', 'no such loop');
+    const [from, to] = [Number(url.searchParams.get('from') ?? 0), Number(url.searchParams.get('to') ?? Infinity)];
+    const turns = loop.ring.filter(({ turn }) => turn >= from && turn <= to).map(({ calls, own, ...turn }) => ({ ...turn, ...servedIn({ calls, own }) }));
+    response.writeHead(200, { ...common, 'Content-Type': 'application/json' });
+    const lost = Math.max(0, Math.min(to, loop.turn) - from + 1 - turns.length);
+    return response.end(JSON.stringify({ schema: 'loopscope.turns/1', taken_at: new Date().toISOString(), process: url.searchParams.get('process'), loop: loop.id, turns, lost }));
+  }
+  if (url.pathname === '/api/v1/descriptors') {
+    const wanted = processes.map((process) => [process, process.json(new Map(), 0)]).find(([, json]) => json.id === url.searchParams.get('process'));
+    if (!wanted) return fail(404, 'not_found', 'no such process');
+    const [process, json] = wanted;
+    // Without a ledger: what /proc tells.
+    const bare = Object.entries(json.fds.by_kind).flatMap(([kind, n]) => Array.from({ length: n }, () => kind)).map((kind, i) => ({
+      ...Object.fromEntries(['target', 'local', 'peer', 'age_seconds', 'idle_seconds', 'thread_id', 'close_on_exec', 'nonblocking', 'listening', 'accepted', 'end', 'pair_fd', 'epoll_fd', 'interest', 'events', 'event_share', 'io_calls', 'busy_seconds', 'site'].map((name) => [name, null])),
+      fd: i, kind, origin: 'unknown', target: `${kind}:[${4000 + i}]`, generation: 0,
+    }));
+    const q = (url.searchParams.get('q') ?? '').toLowerCase();
+    const kind = url.searchParams.get('kind');
+    const matching = bare.filter((row) => (!kind || row.kind === kind) && (!q || [String(row.fd), row.kind, row.target].some((text) => text.includes(q))));
+    const offset = Number(url.searchParams.get('offset') ?? 0);
+    const page = process.table?.page(url.searchParams) ?? { total: bare.length, matched: matching.length, offset, rows: matching.slice(offset, offset + 200), left_out: 0 };
+    response.writeHead(200, { ...common, 'Content-Type': 'application/json' });
+    return response.end(JSON.stringify({ schema: 'loopscope.descriptors/1', taken_at: new Date().toISOString(), process: json.id, ...page }));
   }
   if (url.pathname === '/api/v1/stream') {
     response.writeHead(200, { ...common, 'Content-Type': 'text/event-stream' });

@@ -1,5 +1,6 @@
 // The page's one piece of state and the only place that changes it. Components read it and call its methods.
-import { banners, staleSeconds, type Banner } from './banners';
+import { banners, goneSeconds, staleSeconds, type Banner } from './banners';
+import { thaw, type SavedPage } from './frozen';
 import type { Process } from './model';
 import { busyLoop, chooseProcess, enoughTurns, formatHash, parseHash, settle, successor, type Selection } from './selection';
 import { LoopTrack, ProcessTrack, Store } from './store';
@@ -17,10 +18,10 @@ export interface Pause {
 }
 
 export class App {
-  readonly store = new Store();
+  readonly store: Store;
   readonly stream: SnapshotStream;
   connection: Connection = { state: 'connecting', since: 0 };
-  selection: Selection = parseHash(location.hash);
+  selection: Selection;
   pause: Pause | null = null;
   /** Counts changes; components that cache compare it. */
   version = 0;
@@ -33,7 +34,10 @@ export class App {
   private listener: () => void = () => {};
   private frame = 0;
 
-  constructor() {
+  /** `saved`: the page was taken away and lives without a server, from what its document holds. */
+  constructor(readonly saved: SavedPage | null = null) {
+    this.store = saved ? thaw(saved.page) : new Store();
+    this.selection = parseHash(location.hash || (saved?.hash ?? ''));
     this.stream = new SnapshotStream({
       url: 'api/v1/stream',
       token: () => sessionStorage.getItem(tokenKey),
@@ -49,26 +53,41 @@ export class App {
     });
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) return;
-      this.stream.wake();
+      if (!this.offline) this.stream.wake();
       this.changed();
     });
-    addEventListener('online', () => this.stream.wake());
+    addEventListener('online', () => this.offline || this.stream.wake());
     addEventListener('hashchange', () => {
       this.selection = parseHash(location.hash);
-      this.pause = null;
       if (this.selection.process !== null) this.last = null; // chosen by hand: not a restart
       this.follow();
       this.changed();
     });
   }
 
+  /** Nothing can be fetched: there is no server behind this page. */
+  get offline(): boolean {
+    return this.saved !== null;
+  }
+
   start(listener: () => void): void {
     this.listener = listener;
+    if (this.saved) {
+      this.connection = { state: 'saved', at: this.saved.page.time };
+      this.follow();
+      this.changed();
+      return;
+    }
     this.stream.start();
     // Ages and countdowns move without events, but only when there is one to show.
     setInterval(() => {
       if (this.connection.state !== 'live' || this.silent === null || this.silent > staleSeconds) this.changed();
     }, 500);
+  }
+
+  /** Something outside of this state has changed what is to be seen. */
+  redraw(): void {
+    this.changed();
   }
 
   /** At most one rendering per frame, none while hidden: the data is kept, the pixels can wait. */
@@ -103,6 +122,7 @@ export class App {
       const heir = process.loops.find((loop) => loop.name === name);
       this.select({ process: this.selection.process === null ? null : process.id, loop: heir ? String(heir.id) : null });
     }
+    if (this.pause && this.pause.process !== process.id) this.pause = null;
     this.last = process;
     this.store.watched = process.id;
     if (this.opened?.process !== process.id) {
@@ -115,6 +135,21 @@ export class App {
     this.selection = { ...this.selection, ...change };
     history.replaceState(null, '', formatHash(this.selection) || location.pathname + location.search);
     this.changed();
+  }
+
+  /** The address of another view, process or loop: for real links, which the keyboard, a middle click and Back understand. */
+  href(change: Partial<Selection>): string {
+    return formatHash({ ...this.selection, ...change }) || '#';
+  }
+
+  /** A setting of one view's own, kept in the address; null forgets it. Names are the view's: `sort`, `q`, ... prefixed by it. */
+  remember(name: string, value: string | null): void {
+    const { [name]: _, ...own } = this.selection.own;
+    this.select({ own: value === null ? own : { ...own, [name]: value } });
+  }
+
+  recall(name: string): string | null {
+    return this.selection.own[name] ?? null;
   }
 
   selectProcess(id: string): void {
@@ -141,14 +176,22 @@ export class App {
     return this.stream.lastEventAt === null ? null : (performance.now() - this.stream.lastEventAt) / 1000;
   }
 
+  /** The server was part of the process, and has not answered for a while: it went with it, as far as one can tell from here. */
+  get gone(): boolean {
+    const { state } = this.connection;
+    return this.store.server?.mode === 'inspector' && (state === 'waiting' || state === 'connecting') && (this.silent ?? 0) >= goneSeconds;
+  }
+
   /** The server's clock, carried on by ours while no event comes: what ages are counted from. */
   get now(): number {
     return (this.store.time ?? 0) + (this.silent ?? 0);
   }
 
-  get connectionText(): { kind: 'live' | 'stale' | 'lost' | 'connecting' | 'locked'; text: string } {
+  get connectionText(): { kind: 'live' | 'stale' | 'lost' | 'connecting' | 'locked' | 'saved'; text: string } {
     const { connection, silent } = this;
     switch (connection.state) {
+      case 'saved':
+        return { kind: 'saved', text: 'saved page' };
       case 'unauthorized':
         return { kind: 'locked', text: 'token needed' };
       case 'waiting': {
@@ -172,6 +215,8 @@ export class App {
       retryIn: connection.state === 'waiting' ? (connection.retryAt - performance.now()) / 1000 : null,
       process: process?.latest ?? null,
       endedAgo,
+      endedAt: process?.endedAt ?? null,
+      inProcess: this.store.server?.mode === 'inspector',
       restart: this.restart && { ...this.restart, ago: (performance.now() - this.restart.at) / 1000 },
       foreignSchema: this.store.foreignSchema,
     });

@@ -91,7 +91,8 @@ export interface LoopWindow {
 const minus = (now: number | null, base: number | null | undefined) =>
   now === null ? null : Math.max(0, now - (base ?? 0));
 
-const between = (now: Histogram | null, base: Histogram | null | undefined) => (now ? (subtract(now, base) ?? now) : null);
+/** What a histogram got since `base`; null: not measured. */
+export const added = (now: Histogram | null, base: Histogram | null | undefined) => (now ? (subtract(now, base) ?? now) : null);
 
 /**
  * Does the source add the phase in progress to busy_seconds and idle_seconds, or only a turn that is over? An interval
@@ -112,39 +113,54 @@ function totals(cut: LoopCut, openCounted: boolean | null): { busy: number; idle
   };
 }
 
-/** `base` null: since the start of the loop. */
-export function windowOf(now: LoopCut, base: LoopCut | null, seconds: number, openCounted: boolean | null): LoopWindow {
+export interface Rates {
+  turns: number;
+  turnsPerSecond: number | null;
+  readyPerTurn: number | null;
+  utilization: number | null;
+  busy: number;
+}
+
+/** What of a window needs no histograms. */
+export function ratesOf(now: LoopCut, base: LoopCut | null, seconds: number, openCounted: boolean | null): Rates {
   const turns = now.iterations - (base?.iterations ?? 0);
   const ready = minus(now.readyEvents, base?.readyEvents);
   const end = totals(now, openCounted);
   const begin = base ? totals(base, openCounted) : { busy: 0, idle: 0 };
   const busy = Math.max(0, end.busy - begin.busy);
   const idle = Math.max(0, end.idle - begin.idle);
-  const polls = {} as Polls;
-  for (const name of Object.keys(now.polls) as (keyof Polls)[]) polls[name] = minus(now.polls[name], base?.polls[name]);
   return {
-    seconds,
     turns,
     turnsPerSecond: seconds > 0 ? turns / seconds : null,
     readyPerTurn: ready === null || turns === 0 ? null : ready / turns,
     utilization: busy + idle > 0 ? busy / (busy + idle) : null,
     busy,
+  };
+}
+
+/** `base` null: since the start of the loop. */
+export function windowOf(now: LoopCut, base: LoopCut | null, seconds: number, openCounted: boolean | null): LoopWindow {
+  const polls = {} as Polls;
+  for (const name of Object.keys(now.polls) as (keyof Polls)[]) polls[name] = minus(now.polls[name], base?.polls[name]);
+  return {
+    seconds,
+    ...ratesOf(now, base, seconds, openCounted),
     polls,
     stalls: minus(now.stalls, base?.stalls),
     stalledSeconds: minus(now.stalledSeconds, base?.stalledSeconds),
     unattributed: minus(now.unattributed, base?.unattributed),
-    pollWait: between(now.pollWait, base?.pollWait),
-    busyTurn: between(now.busyTurn, base?.busyTurn),
-    pollDelay: between(now.pollDelay, base?.pollDelay),
-    timerLag: between(now.timerLag, base?.timerLag),
-    readyPerPoll: between(now.readyPerPoll, base?.readyPerPoll),
+    pollWait: added(now.pollWait, base?.pollWait),
+    busyTurn: added(now.busyTurn, base?.busyTurn),
+    pollDelay: added(now.pollDelay, base?.pollDelay),
+    timerLag: added(now.timerLag, base?.timerLag),
+    readyPerPoll: added(now.readyPerPoll, base?.readyPerPoll),
   };
 }
 
 export function watcherWindow(now: WatcherCut, base: WatcherCut | undefined): WatcherWindow {
   return {
     calls: Math.max(0, now.invocations - (base?.invocations ?? 0)),
-    callback: between(now.callback, base?.callback) ?? empty,
-    lag: between(now.lag, base?.lag),
+    callback: added(now.callback, base?.callback) ?? empty,
+    lag: added(now.lag, base?.lag),
   };
 }

@@ -111,6 +111,14 @@ export function clock(epochSeconds: number | null | undefined, milliseconds = fa
   return milliseconds ? `${text}.${String(date.getMilliseconds()).padStart(3, '0')}` : text;
 }
 
+/** The day, as year-month-day in the reader's time zone. */
+export function day(epochSeconds: number | null | undefined): string {
+  if (epochSeconds === null || epochSeconds === undefined || !Number.isFinite(epochSeconds)) return unknown;
+  const date = new Date(epochSeconds * 1000);
+  const two = (n: number) => String(n).padStart(2, '0');
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+}
+
 /** The timeout handed to the kernel: seconds, -1 for none. */
 export function timeout(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined) return unknown;

@@ -1,4 +1,5 @@
-// Histograms as typed arrays. Two snapshots of one cumulative histogram subtract, bucket by bucket, into the
+// Histograms as plain arrays of numbers: small ones, by the thousand, are made and dropped faster than typed arrays, and
+// engines keep whole numbers in half the room. Two snapshots of one cumulative histogram subtract, bucket by bucket, into the
 // histogram of what happened between them: that is how every window of this page is computed.
 import type { WireHistogram } from './model';
 
@@ -8,11 +9,11 @@ export interface Histogram {
   readonly sum: number;
   readonly max: number | null;
   /** Upper bounds, rising, of the buckets that are not empty. */
-  readonly bounds: Float64Array;
-  readonly counts: Float64Array;
+  readonly bounds: readonly number[];
+  readonly counts: readonly number[];
 }
 
-const none = new Float64Array(0);
+const none: readonly number[] = [];
 export const empty: Histogram = { count: 0, sum: 0, max: null, bounds: none, counts: none };
 
 /**
@@ -22,16 +23,19 @@ export const empty: Histogram = { count: 0, sum: 0, max: null, bounds: none, cou
 export function fromWire(wire: WireHistogram | null | undefined, before?: Histogram | null): Histogram | null {
   if (!wire) return null;
   if (before && before.count === wire.count && before.sum === wire.sum) return before;
-  const size = wire.buckets.length;
-  const bounds = new Float64Array(size);
-  const counts = new Float64Array(size);
+  const { buckets } = wire;
+  const size = buckets.length;
+  const counts = new Array<number>(size);
   let count = 0;
+  // Most have values where they had some before: the bounds are then kept once for all cuts.
+  let bounds = before?.bounds.length === size ? before.bounds : null;
   for (let i = 0; i < size; i++) {
-    const [bound, n] = wire.buckets[i]!;
-    bounds[i] = bound;
-    counts[i] = n;
-    count += n;
+    const bucket = buckets[i]!;
+    counts[i] = bucket[1];
+    count += bucket[1];
+    if (bounds !== null && bounds[i] !== bucket[0]) bounds = null;
   }
+  bounds ??= buckets.map((bucket) => bucket[0]);
   return { count, sum: wire.sum, max: wire.max, bounds, counts };
 }
 
@@ -65,8 +69,8 @@ export function subtract(now: Histogram, base: Histogram | null | undefined): Hi
     count,
     sum: Math.max(0, now.sum - base.sum),
     max,
-    bounds: Float64Array.from(bounds),
-    counts: Float64Array.from(counts),
+    bounds,
+    counts,
   };
 }
 
@@ -80,6 +84,39 @@ export function quantile(h: Histogram | null, q: number): number | null {
     if (seen >= rank) return h.max === null ? h.bounds[i]! : Math.min(h.bounds[i]!, h.max);
   }
   return h.max;
+}
+
+/**
+ * quantile(subtract(now, base), q) without making the difference: the overview asks for hundreds at every event. Where
+ * `now` does not continue `base`, that of `now`, as everywhere.
+ */
+export function quantileSince(now: Histogram | null, base: Histogram | null | undefined, q: number): number | null {
+  if (!now || !base || base.count === 0) return quantile(now, q);
+  const total = now.count - base.count;
+  if (now === base) return null;
+  const rank = Math.max(1, Math.ceil(q * total - 1e-9));
+  let seen = 0;
+  let found = -1;
+  let highest = -1;
+  let j = 0;
+  for (let i = 0; i < now.bounds.length; i++) {
+    const bound = now.bounds[i]!;
+    let n = now.counts[i]!;
+    if (j < base.bounds.length && base.bounds[j]! <= bound) {
+      if (base.bounds[j]! < bound) return quantile(now, q);
+      n -= base.counts[j++]!;
+    }
+    if (n < 0) return quantile(now, q);
+    if (n === 0) continue;
+    highest = bound;
+    seen += n;
+    if (found < 0 && seen >= rank) found = bound;
+  }
+  if (j < base.bounds.length) return quantile(now, q);
+  if (seen === 0) return null;
+  const record = now.max !== null && (base.max === null || now.max > base.max);
+  const max = record || now.max === null ? (now.max ?? highest) : Math.min(highest, now.max);
+  return Math.min(found, max);
 }
 
 /** Relative weights (0..1) over `bins` equal steps of log10 from `low` to `high`: the little shape in the table. */

@@ -1,5 +1,5 @@
 // Marks: cuts kept for a while so that a window has something to subtract. Dense when young, sparse when old:
-// a window of 10 min may begin 20 s early, one of 5 s may not.
+// a window of 10 min may begin 20 s early, one of 5 s may not. The oldest are for the overview's 1000 s.
 
 export interface Mark<Cut> {
   readonly time: number;
@@ -12,6 +12,7 @@ const tiers: [number, number][] = [
   [36, 1],
   [150, 5],
   [640, 20],
+  [1065, 60],
 ];
 
 /** Keeps the first mark of every step, counted from the epoch: thinning again changes nothing that was kept. */

@@ -26,6 +26,33 @@ export interface Turn {
   result: string | null;
   watcher: string | null;
   watcher_seconds: number | null;
+  /** In the order of time. Absent: not sent with this turn, /api/v1/turns may have it. Empty: nothing was served. */
+  served?: Served[];
+  /** How many more there were. */
+  served_lost?: number;
+}
+
+/** One watcher's or descriptor's part of a turn. */
+export interface Served {
+  watcher: string | null;
+  /** Of the watcher, or of the descriptor. */
+  kind: string | null;
+  fd: number | null;
+  /** Seconds after the wait's return. */
+  start: number;
+  seconds: number;
+}
+
+export const turnsSchema = 'loopscope.turns/1';
+
+/** What /api/v1/turns answers: turns that the ring still holds. */
+export interface Turns {
+  schema: string;
+  taken_at: string;
+  process: string;
+  loop: string | number;
+  turns: Turn[];
+  lost: number;
 }
 
 export interface Watcher {
@@ -179,4 +206,47 @@ export function instant(text: string): number {
   const match = /^(.*?)(\.\d+)?(Z|[+-]\d\d:\d\d)$/.exec(text);
   if (!match) return Date.parse(text) / 1000;
   return Date.parse(`${match[1]}${match[3]}`) / 1000 + Number(match[2] ?? 0);
+}
+
+/** One descriptor: of fds.list, and a row of /api/v1/descriptors. null: this source does not know. */
+export interface Fd {
+  fd: number;
+  kind: string;
+  origin: string;
+  target: string | null;
+  local: string | null;
+  peer: string | null;
+  age_seconds: number | null;
+  idle_seconds: number | null;
+  thread_id: number | null;
+  close_on_exec: boolean | null;
+  nonblocking: boolean | null;
+  listening: boolean | null;
+  accepted: boolean | null;
+  end: 'read' | 'write' | null;
+  pair_fd: number | null;
+  epoll_fd: number | null;
+  interest: string[] | null;
+  events: number | null;
+  event_share: number | null;
+  io_calls: number | null;
+  busy_seconds: number | null;
+  generation: number;
+  /** The number of its open site, in fds.sites. */
+  site: number | null;
+}
+
+/** What /api/v1/descriptors answers. */
+export interface FdPage {
+  schema: string;
+  taken_at: string;
+  process: string;
+  /** Open descriptors that are known. */
+  total: number;
+  /** Of them, those that the filters let through. */
+  matched: number;
+  offset: number;
+  rows: Fd[];
+  /** Not among `total`: beyond what the server lists. */
+  left_out: number;
 }

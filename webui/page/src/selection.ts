@@ -1,11 +1,17 @@
-// What is looked at, and where it is remembered: #process=1234-987&loop=1&window=30
+// What is looked at, and where it is remembered: #view=loop&process=1234-987&loop=1&window=30
 import type { Loop, Process } from './model';
 import { laterImage } from './tree';
 
+export const views = ['overview', 'loop', 'watchers', 'descriptors', 'findings', 'take'] as const;
+export type View = (typeof views)[number];
+
 export interface Selection {
+  view: View;
   process: string | null;
   loop: string | null;
   window: number;
+  /** What a view remembers of its own (sorting, a filter), under any other name: see App.remember(). */
+  own: Readonly<Record<string, string>>;
 }
 
 export const windows: { seconds: number; label: string }[] = [
@@ -17,24 +23,31 @@ export const windows: { seconds: number; label: string }[] = [
 ];
 export const defaultWindow = 30;
 
+const shared = new Set(['view', 'process', 'loop', 'window']);
+
 export function parseHash(hash: string): Selection {
   const parameters = new URLSearchParams(hash.replace(/^#/, ''));
   const text = parameters.get('window');
   const wanted = text === 'all' ? Infinity : Number(text);
+  const view = parameters.get('view') as View;
   return {
+    view: views.includes(view) ? view : 'overview',
     process: parameters.get('process'),
     loop: parameters.get('loop'),
     window: windows.some(({ seconds }) => seconds === wanted) ? wanted : defaultWindow,
+    own: Object.fromEntries([...parameters].filter(([name]) => !shared.has(name))),
   };
 }
 
 export function formatHash(selection: Selection): string {
   const parameters = new URLSearchParams();
+  if (selection.view !== 'overview') parameters.set('view', selection.view);
   if (selection.process !== null) parameters.set('process', selection.process);
   if (selection.loop !== null) parameters.set('loop', selection.loop);
   if (selection.window !== defaultWindow) {
     parameters.set('window', selection.window === Infinity ? 'all' : String(selection.window));
   }
+  for (const [name, value] of Object.entries(selection.own)) parameters.set(name, value);
   const text = parameters.toString();
   return text ? `#${text}` : '';
 }

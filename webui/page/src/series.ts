@@ -37,6 +37,11 @@ export class Series<Name extends string> {
     return [this.time.slice(first, last), ...wanted.map((name) => this.columns[name].slice(first, last))];
   }
 
+  /** One column since an instant. */
+  last(name: Name, from: number): Value[] {
+    return this.columns[name].slice(lowerBound(this.time, from));
+  }
+
   private prune(now: number): void {
     // In lots of a hundred: moving a few thousand numbers at every event would be work for nothing.
     let drop = lowerBound(this.time, now - keepSeconds);

@@ -1,11 +1,13 @@
 // Everything the page knows: one track per process, one per loop, fed by snapshots. No DOM in here.
-import { continues, countsOpenPhase, cutOf, windowOf, type LoopCut, type LoopWindow } from './cuts';
+import { added, continues, countsOpenPhase, cutOf, ratesOf, windowOf, type LoopCut, type LoopWindow, type Rates } from './cuts';
+import { Heat } from './heat';
 import { quantile } from './histogram';
+import { Levels } from './levels';
 import { baseFor, thin, type Base, type Mark } from './marks';
 import { instant, schema, type Loop, type Process, type Snapshot } from './model';
 import { enoughTurns, type Load } from './selection';
 import { Series } from './series';
-import { slowRule, TurnLog } from './turns';
+import { intervalOf, slowRule, TurnLog } from './turns';
 
 export const loopColumns = [
   'utilization',
@@ -13,6 +15,7 @@ export const loopColumns = [
   'busy50',
   'busy99',
   'busyMax',
+  'wait50',
   'wait99',
   'delay99',
   'lag99',
@@ -32,17 +35,19 @@ export const nowSeconds = 2;
 
 export class LoopTrack {
   series = new Series(loopColumns);
-  readonly turns = new TurnLog();
+  heat = { busy: new Heat(), lag: new Heat() };
   openCounted: boolean | null = null;
   constructor(
     public latest: Loop,
     public cut: LoopCut,
+    readonly turns = new TurnLog(),
   ) {}
 }
 
 export class ProcessTrack {
   readonly loops = new Map<string, LoopTrack>();
   fdSeries = new Series(['open'] as const);
+  levels = new Levels();
   marks: Mark<LoopCut>[] = [];
   /** When its counters were taken last while it ran: a dead process' windows end there, not now. */
   time = 0;
@@ -73,6 +78,11 @@ export class ProcessTrack {
     return windowOf(loop.cut, from, base.seconds, loop.openCounted);
   }
 
+  /** The same without the histograms. */
+  rates(loop: LoopTrack, base: Base<LoopCut>): Rates {
+    return ratesOf(loop.cut, base.mark?.cuts.get(String(loop.latest.id)) ?? null, base.seconds, loop.openCounted);
+  }
+
   get running(): boolean {
     return this.latest.state === 'running';
   }
@@ -84,7 +94,7 @@ export class ProcessTrack {
     for (const loop of this.loops.values()) {
       const { iterations, state } = loop.latest;
       if (iterations === 0 || (this.running && state === 'ended')) continue;
-      const now = base && this.marks.length > 1 ? this.window(loop, base).utilization : null;
+      const now = base && this.marks.length > 1 ? this.rates(loop, base).utilization : null;
       const mine = { utilization: now ?? loop.latest.utilization ?? 0, sure: now !== null && iterations >= enoughTurns };
       if (!load || Number(mine.sure) - Number(load.sure) > 0 || (mine.sure === load.sure && mine.utilization > load.utilization)) load = mine;
     }
@@ -94,7 +104,11 @@ export class ProcessTrack {
   forget(): void {
     this.marks = [];
     this.fdSeries = new Series(['open'] as const);
-    for (const loop of this.loops.values()) loop.series = new Series(loopColumns);
+    this.levels = new Levels();
+    for (const loop of this.loops.values()) {
+      loop.series = new Series(loopColumns);
+      loop.heat = { busy: new Heat(), lag: new Heat() };
+    }
   }
 }
 
@@ -183,6 +197,7 @@ export class Store {
       track.marks = thin(track.marks, track.time);
       if (gap) track.fdSeries.gap(track.time - gapSeconds / 2);
       track.fdSeries.push(track.time, { open: process.fds?.open ?? null });
+      track.levels.add(track.time, process.fds);
     }
   }
 
@@ -215,11 +230,18 @@ export class Store {
     // The reference is what came before these turns: a slow turn must not excuse itself.
     const base = history ? track.base(referenceSeconds) : undefined;
     const usual = base && before ? windowOf(before, base.mark?.cuts.get(id) ?? null, base.seconds, null) : null;
-    const rule = slowRule(loop.stall_threshold_seconds, usual?.busyTurn?.count ? usual : windowOf(cut, null, 0, null));
+    const { series } = mine;
+    const recently = track.time - referenceSeconds;
+    const intervals = series.time.length > 0 ? { p50: series.last('busy50', recently), p99: series.last('busy99', recently) } : intervalOf(loop.recent);
+    const rule = slowRule(loop.stall_threshold_seconds, usual?.busyTurn?.count ? usual : windowOf(cut, null, 0, null), intervals);
     mine.turns.add(loop.recent, loop.recent_lost ?? 0, firstOfConnection, rule);
     // The page has the turns now; the snapshot need not hold them a second time.
     mine.latest = { ...loop, recent: [] };
 
+    if (history && before && !gap) {
+      mine.heat.busy.add(track.time - seconds, track.time, added(cut.busyTurn, before.busyTurn));
+      mine.heat.lag.add(track.time - seconds, track.time, added(cut.timerLag, before.timerLag));
+    }
     // Below a tenth of a second (a process' last instant) a rate would be mostly rounding.
     if (!history || !before || seconds < 0.1) return cut;
     if (gap) {
@@ -234,6 +256,7 @@ export class Store {
       busy50: quantile(step.busyTurn, 0.5),
       busy99: quantile(step.busyTurn, 0.99),
       busyMax: step.busyTurn?.max ?? null,
+      wait50: quantile(step.pollWait, 0.5),
       wait99: quantile(step.pollWait, 0.99),
       delay99: quantile(step.pollDelay, 0.99),
       lag99: quantile(step.timerLag, 0.99),

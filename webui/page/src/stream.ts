@@ -7,7 +7,9 @@ export type Connection =
   | { state: 'connecting'; since: number }
   | { state: 'live' }
   | { state: 'waiting'; retryAt: number; reason: string }
-  | { state: 'unauthorized'; refused: boolean };
+  | { state: 'unauthorized'; refused: boolean }
+  /** None: a page that was taken away, with the data of that time (seconds since the epoch). */
+  | { state: 'saved'; at: number };
 
 export interface StreamOptions {
   url: string;

@@ -90,17 +90,24 @@ export function treeRows<P extends Known>(processes: readonly P[], wanted: (proc
   return rows;
 }
 
+/** Linux' names on the architectures that people run servers on (x86, Arm, RISC-V, POWER). */
+const signals: Readonly<Record<number, string>> = {
+  1: 'HUP', 2: 'INT', 3: 'QUIT', 4: 'ILL', 5: 'TRAP', 6: 'ABRT', 7: 'BUS', 8: 'FPE', 9: 'KILL', 10: 'USR1', 11: 'SEGV', 12: 'USR2', 13: 'PIPE', 14: 'ALRM', 15: 'TERM',
+  16: 'STKFLT', 24: 'XCPU', 25: 'XFSZ', 26: 'VTALRM', 27: 'PROF', 29: 'IO', 30: 'PWR', 31: 'SYS',
+};
+export const signalName = (signal: number) => (signals[signal] ? `SIG${signals[signal]}` : `signal ${signal}`);
+
 /** How it ended, in a word or two; null: it runs. `became`: what it became by exec, if that is known. */
 export function endMark(process: Pick<Process, 'state' | 'ended' | 'exit_status' | 'signal'>, became: Pick<Process, 'command'> | null): string | null {
   if (process.state === 'running') return null;
   if (process.ended === 'exec') return `exec → ${became?.command ?? 'another program'}`;
-  if (process.state === 'killed') return process.signal ? `killed, signal ${process.signal}` : 'killed';
+  if (process.state === 'killed') return process.signal ? `killed by ${signalName(process.signal)}` : 'killed';
   return process.exit_status === null ? 'ended' : `exited ${process.exit_status}`;
 }
 
 /** The same as a part of a sentence: "process 12 ...". */
 export function endText(process: Pick<Process, 'state' | 'ended' | 'exit_status' | 'signal'>): string {
   if (process.ended === 'exec') return 'became another program by exec';
-  if (process.state === 'killed') return process.signal ? `was killed by signal ${process.signal}` : 'was killed';
+  if (process.state === 'killed') return process.signal ? `was killed by ${signalName(process.signal)}` : 'was killed';
   return process.exit_status === null ? 'ended' : `exited with status ${process.exit_status}`;
 }

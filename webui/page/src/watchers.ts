@@ -1,8 +1,9 @@
 // The rows of the watchers table: what each did in the window. Pure, so that 500 of them can be tested and sorted.
 import { watcherKey, watcherWindow, type LoopCut } from './cuts';
-import { quantile } from './histogram';
+import { quantile, type Histogram } from './histogram';
 import type { Base } from './marks';
 import type { LoopTrack, ProcessTrack } from './store';
+import type { SeenTurn } from './turns';
 
 export const columns = ['name', 'kind', 'fd', 'share', 'calls', 'p50', 'p99', 'max', 'lag'] as const;
 export type Column = (typeof columns)[number];
@@ -21,6 +22,11 @@ export interface Row {
   p99: number | null;
   max: number | null;
   lag: number | null;
+  /** In the window: its calls, and how late they were; null where there is nothing to know. */
+  callback: Histogram | null;
+  lateness: Histogram | null;
+  /** Since the start. */
+  invocations: number | null;
   /** Not a watcher: the rest. */
   special: boolean;
 }
@@ -47,6 +53,9 @@ export function watcherRows(process: ProcessTrack, loop: LoopTrack, base: Base<L
       p99: quantile(window?.callback ?? null, 0.99),
       max: window?.callback.max ?? null,
       lag: quantile(window?.lag ?? null, 0.99),
+      callback: window?.callback ?? null,
+      lateness: window?.lag ?? null,
+      invocations: watcher.invocations,
       special: false,
     });
   }
@@ -64,6 +73,9 @@ export function watcherRows(process: ProcessTrack, loop: LoopTrack, base: Base<L
       p99: null,
       max: null,
       lag: null,
+      callback: null,
+      lateness: null,
+      invocations: null,
       special: true,
     });
   }
@@ -85,4 +97,41 @@ export function sortRows(rows: readonly Row[], by: Column, down: boolean): Row[]
   };
   // The name decides between equals: else rows that did nothing would dance.
   return rows.slice().sort((a, b) => compare(a, b) || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+}
+
+/** "share.down", as the address keeps it. */
+export function parseSort(text: string | null): { by: Column; down: boolean } {
+  const [by, way] = (text ?? '').split('.');
+  return columns.includes(by as Column) ? { by: by as Column, down: way !== 'up' } : { by: 'share', down: true };
+}
+export const formatSort = ({ by, down }: { by: Column; down: boolean }) => `${by}.${down ? 'down' : 'up'}`;
+
+/** Every word is in the name or the kind, or is the descriptor's number. */
+export function matching(rows: readonly Row[], search: string): readonly Row[] {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length === 0) return rows;
+  return rows.filter((row) => {
+    const text = `${row.name} ${row.kind}`.toLowerCase();
+    return words.every((word) => text.includes(word) || String(row.fd) === word);
+  });
+}
+
+/** The slow turns in which the watcher of this name took the most time, the slowest first. */
+export const causedBy = (turns: readonly SeenTurn[], name: string): SeenTurn[] =>
+  turns.filter((turn) => turn.slow && turn.watcher === name).sort((a, b) => b.busy - a.busy);
+
+/**
+ * Whole decades around all that a histogram holds, three at least: what a picture of it spans. Not below 100 ns: that is as good
+ * as nothing, and timers that were not late at all would push everything else aside.
+ */
+export function decades(h: Histogram | null): { low: number; high: number } {
+  const lowest = h && h.count > 0 ? h.bounds[0]! : 1e-6;
+  const highest = h && h.count > 0 ? h.bounds[h.bounds.length - 1]! : 1e-3;
+  let low = Math.max(-7, Math.floor(Math.log10(lowest > 0 ? lowest : 1e-9) - 1e-9));
+  let high = Math.min(4, Math.ceil(Math.log10(highest > 0 ? highest : 1e-9) - 1e-9));
+  while (high - low < 3) {
+    high++;
+    if (high - low < 3 && low > -7) low--;
+  }
+  return { low: 10 ** low, high: 10 ** high };
 }

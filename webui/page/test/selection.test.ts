@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { banners, type BannerInput } from '../src/banners';
-import { bestProcess, busyLoop, chooseProcess, formatHash, parseHash, settle, successor, type Load } from '../src/selection';
+import { bestProcess, busyLoop, chooseProcess, formatHash, parseHash, settle, successor, type Load, type Selection } from '../src/selection';
 import { at, process } from './fixtures';
 
 const old = process({ id: '1-a', pid: 1, started_at: at(0) });
@@ -9,14 +9,16 @@ const young = process({ id: '2-b', pid: 2, started_at: at(50) });
 const other = process({ id: '3-c', pid: 3, started_at: at(90), command: 'other' });
 
 test('the hash keeps the selection', () => {
-  for (const selection of [
-    { process: '1234-99', loop: '2', window: 30 },
-    { process: null, loop: null, window: Infinity },
-    { process: 'a&b=c#', loop: 'ö', window: 5 },
-  ]) {
+  const selections: Selection[] = [
+    { view: 'loop', process: '1234-99', loop: '2', window: 30, own: {} },
+    { view: 'overview', process: null, loop: null, window: Infinity, own: {} },
+    { view: 'take', process: 'a&b=c#', loop: 'ö', window: 5, own: { 'overview.q': 'a=b&c', __proto__x: '' } },
+  ];
+  for (const selection of selections) {
     assert.deepEqual(parseHash(formatHash(selection)), selection);
   }
-  assert.equal(formatHash({ process: null, loop: null, window: 30 }), '');
+  assert.equal(formatHash({ view: 'overview', process: null, loop: null, window: 30, own: {} }), '');
+  assert.equal(parseHash('#view=nonsense').view, 'overview');
   assert.equal(parseHash('#window=17').window, 30);
   assert.equal(parseHash('').window, 30);
 });
@@ -100,6 +102,8 @@ const calm: BannerInput = {
   retryIn: null,
   process: { pid: 1234, state: 'running', exit_status: null, ended: null },
   endedAgo: null,
+  endedAt: null,
+  inProcess: false,
   restart: null,
   foreignSchema: null,
 };
@@ -111,6 +115,9 @@ test('a killed process', () => {
   assert.deepEqual(texts({ process: { pid: 1234, state: 'killed', exit_status: null, ended: 'killed' }, endedAgo: 3 }), [
     'Process 1234 was killed 3 s ago — showing its last state',
   ]);
+  const killed = { pid: 1234, state: 'killed', exit_status: null, ended: 'killed', signal: 9 } as const;
+  assert.match(texts({ process: killed, endedAgo: 3, endedAt: 1_700_000_000 })[0]!, /was killed by SIGKILL at \d\d:\d\d:\d\d, 3 s ago/);
+  assert.equal(banners({ ...calm, process: killed })[0]!.keep, true);
   assert.deepEqual(texts({ process: { pid: 1, state: 'exited', exit_status: 2, ended: 'exit' } }), [
     'Process 1 exited with status 2 — showing its last state',
   ]);
@@ -128,6 +135,17 @@ test('a lost connection says why and when', () => {
   ]);
   assert.deepEqual(texts({ connection: { state: 'connecting', since: 0 }, silent: null }), []);
   assert.match(texts({ connection: { state: 'waiting', retryAt: 0, reason: 'x' }, silent: null })[0]!, /^No connection/);
+});
+
+test('a server inside the process is said to have gone with it, after a while', () => {
+  const gone = { connection: { state: 'waiting', retryAt: 0, reason: 'the server cannot be reached' }, inProcess: true } as const;
+  assert.doesNotMatch(texts({ ...gone, silent: 2 })[0]!, /probably/);
+  assert.match(texts({ ...gone, silent: 6 })[0]!, /part of the process, which has probably ended/);
+  assert.equal(banners({ ...calm, ...gone, silent: 6 })[0]!.keep, true);
+});
+
+test('a saved page says so', () => {
+  assert.match(texts({ connection: { state: 'saved', at: 1_700_000_000 }, silent: null })[0]!, /^Saved page: .* on 2023-11-1\d at .*nothing here is live$/);
 });
 
 test('a reconnect that takes a moment is not shouted about', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { loopFacts, loopLabel, registers, waitCall } from '../src/loops';
-import { frameText, hasLedger, kindRows, sortSites } from '../src/sites';
+import { briefName, frameModule, frameText, hasLedger, kindRows, mainFrame, scriptFirst, siteText, sortSites } from '../src/sites';
 import { descriptors, loop, site } from './fixtures';
 
 const frame = { function: null, file: null, line: null, module: null, offset: null, inlined: false };
@@ -24,6 +24,40 @@ test('a frame of a script says its file and line, and is no generated code', () 
   assert.equal(text({ script: true, function: '<module>', file: '<string>', line: 1, offset: 0 }), '<module>|<string>:1');
   assert.equal(text({ script: true, file: '/src/app.js', line: 7, offset: 0 }), 'app.js:7|');
   assert.equal(text({ script: true, offset: 0 }), 'script|');
+});
+
+test('a site is called by a script’s line, else by the innermost line that is the program’s own', () => {
+  const libc = { ...frame, function: 'open64', module: '/lib/libc.so.6', offset: 9 };
+  const header = { ...frame, function: 'push', file: '/usr/include/c++/12/deque', line: 3, module: '/bin/app', inlined: true };
+  const own = { ...frame, function: 'load', file: '/src/load.cpp', line: 7, module: '/bin/app', offset: 255 };
+  const line = { ...frame, function: 'main', file: '/src/app.py', line: 2, script: true };
+  assert.equal(mainFrame([libc, header, own]), own);
+  assert.equal(mainFrame([libc, own, line]), line);
+  assert.equal(mainFrame([{ ...frame, module: '/bin/app', offset: 1 }, libc])?.function, 'open64');
+  assert.equal(mainFrame([]), null);
+  assert.deepEqual(scriptFirst([libc, line, own]), [line, libc, own]);
+  assert.equal(siteText({ stack: [] }).what, 'unknown');
+  assert.equal(frameModule(own), 'app+0xff');
+  assert.equal(frameModule(line), '');
+  assert.equal(frameModule({ ...frame, module: '/bin/app', offset: 1 }), '', 'is its name already');
+});
+
+test('a function’s name without what it takes', () => {
+  const all: [string, string][] = [
+    ['uv_fs_open', 'uv_fs_open'],
+    ['demo::Misbehaviour::leak()', 'demo::Misbehaviour::leak'],
+    ['demo::(anonymous namespace)::tcp_socket', 'demo::tcp_socket'],
+    ['demo::accept_from(demo::UniqueFd const&)', 'demo::accept_from'],
+    ['Pool<std::vector<int>, (anonymous namespace)::Key>::open(int) const', 'Pool<…>::open'],
+    ['std::function<void (int)>::operator()(int) const', 'std::function<…>::operator()'],
+    ['Out& operator<< <char>(Out&, char)', 'Out& operator<< <…>'],
+    ['Ptr::operator->()', 'Ptr::operator->'],
+    ['cooperate(int)', 'cooperate'],
+    ['run()::{lambda()#1}::operator()() const', 'run'],
+    ['<anonymous>', '<anonymous>'],
+    ['', ''],
+  ];
+  for (const [name, brief] of all) assert.equal(briefName(name), brief);
 });
 
 test('sites: the most open first, in an order that stands still', () => {

@@ -73,7 +73,7 @@ test('how each ended', () => {
   assert.equal(endMark(make('1-1', 0, 1, { ...over, exit_status: null }), null), 'ended');
   const killed = { state: 'killed', ended: 'killed', exit_status: null } as const;
   assert.equal(endMark(make('1-1', 0, 1, { ...killed, signal: null }), null), 'killed');
-  assert.equal(endMark(make('1-1', 0, 1, { ...killed, signal: 9 }), null), 'killed, signal 9');
+  assert.equal(endMark(make('1-1', 0, 1, { ...killed, signal: 9 }), null), 'killed by SIGKILL');
   assert.equal(endMark(make('1-1', 0, 1, { state: 'killed', ended: 'killed' }), null), 'killed');
   assert.equal(endMark(make('1-1', 0, 1, exec), make('1-1-1', 0, 2, { command: 'node' })), 'exec → node');
   assert.equal(endMark(make('1-1', 0, 1, exec), null), 'exec → another program');

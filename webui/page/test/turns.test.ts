@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { isSlow, slowRule, TurnLog } from '../src/turns';
+import { intervalOf, isSlow, slowRule, TurnLog } from '../src/turns';
 import { cutOf, windowOf } from '../src/cuts';
 import { loop, turn, wire } from './fixtures';
 
@@ -20,6 +20,25 @@ test('slow: ten times the p99 of this loop, and at least 1 ms', () => {
   const fast = slowRule(0.1, usual([[0.00001, 1000]]));
   assert.equal(isSlow(0.0009, fast), false);
   assert.equal(isSlow(0.0011, fast), true);
+});
+
+test('a second of spinning does not make ordinary turns slow: every interval has one vote', () => {
+  const spun = usual([[1e-7, 3_000_000], [4e-4, 1000]]);
+  const votes = (value: number) => ({ p50: Array<number>(300).fill(value / 4), p99: [null, 1e-7, 1e-7, ...Array<number>(290).fill(value)] });
+  assert.equal(slowRule(0.1, spun).outlier, 1e-3);
+  const rule = slowRule(0.1, spun, votes(4e-4));
+  assert.ok(Math.abs(rule.outlier! - 4e-3) < 1e-9);
+  assert.deepEqual(rule.usual, { p50: 1e-4, p99: 4e-4 });
+  // It only ever forgives: a p99 that is longer than the intervals' stays.
+  assert.ok(Math.abs(slowRule(0.1, usual([[0.001, 1000]]), votes(1e-5)).outlier! - 0.01) < 1e-9);
+});
+
+test('the first snapshot judges its turns by each other, too: a slow one does not excuse itself', () => {
+  const turns = Array.from({ length: 300 }, (_, i) => turn({ turn: i + 1, busy: i === 150 ? 0.03 : 4e-4 }));
+  assert.deepEqual(intervalOf(turns), { p50: [4e-4], p99: [4e-4] });
+  assert.deepEqual(intervalOf(turns.slice(0, 100)), { p50: [], p99: [] });
+  const r = slowRule(0.1, usual([[1e-7, 3_000_000]]), intervalOf(turns));
+  assert.equal(turns.filter(({ busy }) => isSlow(busy, r)).length, 1);
 });
 
 test('a handful of turns is no distribution', () => {

@@ -8,6 +8,11 @@ export function Banners({ app }: { app: App }) {
       {list.map((banner) => (
         <div key={banner.key} class={`banner ${banner.level}`} role={banner.level === 'error' ? 'alert' : undefined} aria-live="off">
           <span>{banner.text}</span>
+          {banner.keep && app.selection.view !== 'take' && (
+            <a href={app.href({ view: 'take' })} data-testid="banner-take">
+              Take away the last turns, a report
+            </a>
+          )}
           {banner.key === 'ended' && heir && (
             <button type="button" onClick={() => app.selectProcess(heir.id)}>
               {heir.pid === app.process?.latest.pid ? `show what it became, ${heir.command}` : `show the running one, pid ${heir.pid}`}

@@ -1,23 +1,25 @@
+// Everything about one loop over time: the bar that says which time, the heatmaps, the lines. One axis, one cursor.
+import { useMemo } from 'preact/hooks';
 import * as format from '../format';
-import { lowerBound, type Value } from '../series';
+import type { HelpKey } from '../help';
+import type { Value } from '../series';
 import type { LoopColumn, LoopTrack, ProcessTrack } from '../store';
+import type { TimeAxis } from '../timeaxis';
+import { live } from '../zoom';
 import { Chart, type ChartProps } from './Chart';
+import { HeatMap } from './HeatMap';
+import { pressKey, TimeBar } from './TimeBar';
 
-/** The lines show the window, and no less than 2 min: a line of 5 s tells nothing. */
-export const chartSpan = (window: number) => (window <= 120 ? 120 : window === Infinity ? 900 : window);
+/** Where the lines of a window begin while the page is live. */
+export const chartStart = (window: number, time: readonly number[], to: number) => live(window, time, to).from;
 
-/** A page just opened stretches the little it has, in steps, instead of showing an empty plain. */
-export function chartStart(window: number, time: readonly number[], to: number): number {
-  const known = time.length > 0 ? to - time[0]! : 0;
-  return to - Math.min(chartSpan(window), 30 * Math.max(1, Math.ceil(known / 30)));
-}
-
-type Spec = Pick<ChartProps, 'title' | 'lines' | 'scale' | 'print'> & { columns: LoopColumn[] };
+type Spec = Pick<ChartProps, 'title' | 'lines' | 'scale' | 'print'> & { about: HelpKey; columns: LoopColumn[] };
 
 const time = (value: Value) => format.duration(value);
 const specs: Spec[] = [
   {
     title: 'utilization',
+    about: 'utilization',
     columns: ['utilization'],
     lines: [{ label: 'utilization', color: 'busy', fill: true }],
     scale: 'ratio',
@@ -25,6 +27,7 @@ const specs: Spec[] = [
   },
   {
     title: 'turns per second',
+    about: 'turns',
     columns: ['turns'],
     lines: [{ label: 'turns per second', color: 'wait', fill: true }],
     scale: 'count',
@@ -32,6 +35,7 @@ const specs: Spec[] = [
   },
   {
     title: 'busy',
+    about: 'busy',
     columns: ['busy50', 'busy99', 'busyMax'],
     lines: [
       { label: 'p50', color: 'low' },
@@ -42,9 +46,9 @@ const specs: Spec[] = [
     scale: 'duration',
     print: time,
   },
-  { title: 'poll wait', columns: ['wait99'], lines: [{ label: 'p99', color: 'wait' }], scale: 'duration', print: time },
   {
     title: 'timer lag and poll delay',
+    about: 'timerLag',
     columns: ['lag99', 'delay99'],
     lines: [
       { label: 'lag p99', color: 'lag' },
@@ -54,7 +58,19 @@ const specs: Spec[] = [
     print: time,
   },
   {
+    title: 'poll wait',
+    about: 'pollWait',
+    columns: ['wait50', 'wait99'],
+    lines: [
+      { label: 'p50', color: 'low' },
+      { label: 'p99', color: 'wait', width: 2.5 },
+    ],
+    scale: 'duration',
+    print: time,
+  },
+  {
     title: 'ready events per turn',
+    about: 'readyPerTurn',
     columns: ['ready', 'readyMax'],
     lines: [
       { label: 'mean', color: 'ready' },
@@ -65,33 +81,56 @@ const specs: Spec[] = [
   },
 ];
 
-export function Charts(props: {
-  process: ProcessTrack;
-  loop: LoopTrack;
-  window: number;
-  pausedAt: number | null;
-  onPause: () => void;
-}) {
-  const { process, loop, pausedAt } = props;
-  const to = pausedAt ?? process.time;
-  const { time } = loop.series;
-  const from = chartStart(props.window, time, to);
-  const first = time[lowerBound(time, from)];
-  const known = first === undefined ? 0 : Math.max(0, to - first);
+export function Charts(props: { process: ProcessTrack; loop: LoopTrack; axis: TimeAxis; heldAt: number | null; onToggle: () => void }) {
+  const { process, loop, axis } = props;
+  const { from, to } = axis.stretch;
+  const sources = useMemo(() => specs.map(({ columns }) => (f: number, t: number) => loop.series.slice(f, t, columns)), [loop]);
+  const onKey = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const onButton = event.target instanceof HTMLButtonElement;
+    if (onButton && (event.key === 'Home' || event.key === 'End' || event.key.startsWith('Page'))) return;
+    if (pressKey(axis, event.key)) event.preventDefault();
+  };
   return (
-    <section aria-labelledby="charts-title">
+    <section class="over-time" aria-labelledby="charts-title" onKeyDown={onKey}>
       <div class="section-head">
         <h2 id="charts-title">Over time</h2>
         <span class="quiet">
-          {known < chartSpan(props.window) - 5 ? `the ${format.span(known)} this page has seen` : `last ${format.span(known)}`}
+          this page has seen {format.span(axis.known.to - axis.known.from)} and keeps 15 min; <span class="mark">▲</span> slow turn,{' '}
+          <span class="finding-mark">◆</span> finding: a click opens it
         </span>
-        <button type="button" class="pause" aria-pressed={pausedAt !== null} onClick={props.onPause} data-testid="pause">
-          {pausedAt !== null ? `Resume (held at ${format.clock(pausedAt)})` : 'Pause'}
-        </button>
       </div>
+      <TimeBar
+        axis={axis}
+        heldAt={props.heldAt}
+        running={process.running}
+        onToggle={props.onToggle}
+        time={loop.series.time}
+        utilization={loop.series.columns.utilization}
+      />
       <div class="charts">
-        {specs.map(({ columns, ...spec }) => (
-          <Chart key={spec.title} {...spec} data={loop.series.slice(from, to, columns)} from={from} to={to} />
+        <HeatMap
+          title="busy, every turn"
+          about="heatBusy"
+          one="turn"
+          heat={loop.heat.busy}
+          absent={loop.latest.busy_turn_seconds === null}
+          axis={axis}
+          threshold={loop.latest.stall_threshold_seconds}
+          testid="heat-busy"
+        />
+        <HeatMap
+          title="timer lag, every timer"
+          about="heatLag"
+          one="timer"
+          heat={loop.heat.lag}
+          absent={loop.latest.timer_lag_seconds === null}
+          axis={axis}
+          threshold={null}
+          testid="heat-lag"
+        />
+        {specs.map(({ columns: _, ...spec }, i) => (
+          <Chart key={spec.title} {...spec} data={() => sources[i]!(from, to)} from={from} to={to} axis={axis} />
         ))}
       </div>
     </section>

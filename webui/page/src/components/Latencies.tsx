@@ -3,10 +3,21 @@ import { quantile, shape } from '../histogram';
 import * as format from '../format';
 import type { HelpKey } from '../help';
 import type { LoopTrack, ProcessTrack } from '../store';
+import type { SeenTurn } from '../turns';
 import { Term } from './Term';
 import { coverage } from './windowLabel';
 
-export function Latencies({ process, loop, window }: { process: ProcessTrack; loop: LoopTrack; window: number }) {
+export interface LatenciesProps {
+  process: ProcessTrack;
+  loop: LoopTrack;
+  window: number;
+  onOpen: (turn: SeenTurn) => void;
+}
+
+/** A maximum of a window may be the upper end of its bucket: at most this much more than the turn it was. */
+const bucketWidth = 1.033;
+
+export function Latencies({ process, loop, window, onOpen }: LatenciesProps) {
   const base = process.base(window) ?? (process.running ? undefined : process.base(Infinity));
   const view = base ? process.window(loop, base) : null;
   const rows: [string, HelpKey, string, Histogram | null, boolean][] = [
@@ -16,6 +27,11 @@ export function Latencies({ process, loop, window }: { process: ProcessTrack; lo
     ['timer lag', 'timerLag', 'lag', view?.timerLag ?? null, loop.latest.timer_lag_seconds === null],
   ];
   const { skew_turns: skew } = loop.latest;
+  const longest = view?.busyTurn?.count ? view.busyTurn.max : null;
+  const from = process.time - (view?.seconds ?? 0) - 1;
+  // The turn that was the maximum, if this page has seen it.
+  const culprit =
+    longest === null ? undefined : loop.turns.notable.find((turn) => turn.at >= from && turn.busy <= longest * 1.001 && turn.busy * bucketWidth >= longest);
   return (
     <section class="card" aria-labelledby="latencies-title">
       <div class="card-head">
@@ -55,7 +71,15 @@ export function Latencies({ process, loop, window }: { process: ProcessTrack; lo
                 </th>
                 <td>{format.duration(quantile(histogram, 0.5))}</td>
                 <td>{format.duration(quantile(histogram, 0.99))}</td>
-                <td>{format.duration(histogram?.count ? histogram.max : null)}</td>
+                <td>
+                  {key === 'busy' && culprit ? (
+                    <button type="button" class="link" onClick={() => onOpen(culprit)} aria-label={`Open the longest turn, ${format.duration(longest)}`}>
+                      {format.duration(longest)}
+                    </button>
+                  ) : (
+                    format.duration(histogram?.count ? histogram.max : null)
+                  )}
+                </td>
                 <td title={absent ? 'this source cannot see it' : format.exact(histogram?.count)}>{format.count(histogram?.count)}</td>
                 <td class="spread">
                   <Spread histogram={histogram} kind={key} />

@@ -32,7 +32,7 @@ export function LiveState({ process, loop, window }: { process: ProcessTrack; lo
       </Figure>
       <Figure title="registered fds" about="registered" testid="registered-fds" value={format.count(latest.registered_fds)} side="">
         <div class="under">
-          {!registers(latest.backend) ? `${latest.backend} is told them at each call` : latest.registered_fds === null && 'not known'}
+          {!registers(latest.backend) ? `${latest.backend} is told them at each call` : latest.registered_fds === null ? 'not known' : 'watched by this loop'}
         </div>
       </Figure>
       <PollResults process={process} loop={loop} window={window} />

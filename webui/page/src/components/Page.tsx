@@ -1,71 +1,105 @@
-import { useMemo } from 'preact/hooks';
+// The frame around the views: header, banners, the chosen view, footer.
+import type { FunctionComponent } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { App } from '../app';
 import { staleSeconds } from '../banners';
+import { onKey } from '../keys';
+import { headline } from '../overview';
+import type { View } from '../selection';
+import { DescriptorsView } from '../views/DescriptorsView';
+import { FindingsView } from '../views/FindingsView';
+import { LoopView } from '../views/LoopView';
+import { OverviewView } from '../views/OverviewView';
+import { TakeAwayView } from '../views/TakeAwayView';
+import { WatchersView } from '../views/WatchersView';
 import { Banners } from './Banners';
-import { Charts } from './Charts';
-import { Descriptors } from './Descriptors';
-import { Findings } from './Findings';
+import { emptyText } from './Empty';
 import { Footer } from './Footer';
 import { Header } from './Header';
-import { Latencies } from './Latencies';
-import { LiveState } from './LiveState';
-import { LoopHead, LoopTabs } from './LoopTabs';
+import { HelpDialog } from './HelpDialog';
 import { HelpTexts } from './Term';
-import { SlowTurns } from './SlowTurns';
 import { TokenForm } from './TokenForm';
-import { TurnStrip } from './TurnStrip';
-import { Watchers } from './Watchers';
+
+const views: Record<View, FunctionComponent<{ app: App; version: number }>> = {
+  overview: OverviewView,
+  loop: LoopView,
+  watchers: WatchersView,
+  descriptors: DescriptorsView,
+  findings: FindingsView,
+  take: TakeAwayView,
+};
 
 /** `version` only makes the properties differ: the state itself is one mutable object. */
-export function Page({ app }: { app: App; version: number }) {
-  const process = app.process;
-  const loop = app.loop;
-  const { selection, pause } = app;
-  const nothing = useMemo(() => emptyText(app), [app.version]);
+export function Page({ app, version }: { app: App; version: number }) {
+  const nothing = emptyText(app);
+  const locked = app.connection.state === 'unauthorized';
+  const Chosen = views[app.selection.view];
+  const [help, setHelp] = useState(false);
+  const main = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      const target = event.target as HTMLElement;
+      const typing = target.closest('input, select, textarea, [contenteditable]') !== null;
+      // In the filter, Escape leaves it; the browser empties it first where there is something in it.
+      if (typing && event.key === 'Escape' && target.matches('input[type=search]') && (target as HTMLInputElement).value === '') target.blur();
+      if (document.querySelector('dialog[open]')) return;
+      const dealt = onKey(event, typing, {
+        go: (view) => (location.hash = app.href({ view })),
+        back: () => app.selection.view !== 'overview' && (location.hash = app.href({ view: 'overview' })),
+        help: () => setHelp(true),
+        search: () => {
+          const field = main.current?.querySelector<HTMLInputElement>('input[type=search]');
+          field?.focus();
+          return Boolean(field);
+        },
+      });
+      if (dealt) event.preventDefault();
+    };
+    document.addEventListener('keydown', pressed);
+    return () => document.removeEventListener('keydown', pressed);
+  }, []);
+  useEffect(() => {
+    scrollTo(0, 0);
+  }, [app.selection.view]);
   return (
     <>
-      <Header app={app} />
-      <main class={app.silent !== null && app.silent > staleSeconds ? 'faded' : ''}>
+      <Header app={app} onHelp={() => setHelp(true)} />
+      <main
+        id="main"
+        ref={main}
+        tabIndex={-1}
+        class={app.silent !== null && app.silent > staleSeconds ? 'faded' : ''}
+        data-view={app.selection.view}
+      >
         <Banners app={app} />
         {app.connection.state === 'unauthorized' && <TokenForm refused={app.connection.refused} onToken={(t) => app.setToken(t)} />}
-        {nothing && app.connection.state !== 'unauthorized' && <p class="empty">{nothing}</p>}
-        {process && process.loops.size > 1 && <LoopTabs process={process} selected={loop} onSelect={(id) => app.select({ loop: id })} />}
-        {process && loop && (
-          <div id="loop" role={process.loops.size > 1 ? 'tabpanel' : undefined} aria-label={`Loop ${loop.latest.name}`}>
-            <LoopHead process={process} loop={loop} />
-            <LiveState process={process} loop={loop} window={selection.window} />
-            <TurnStrip loop={loop} held={pause?.turns.get(String(loop.latest.id)) ?? null} />
-            <SlowTurns loop={loop} now={app.now} running={process.running} />
-            <div class="pair">
-              <Latencies process={process} loop={loop} window={selection.window} />
-              <Findings process={process} now={app.now} />
-            </div>
-            <Charts
-              process={process}
-              loop={loop}
-              window={selection.window}
-              pausedAt={pause?.time ?? null}
-              onPause={() => app.togglePause()}
-            />
-            <Watchers process={process} loop={loop} window={selection.window} />
-          </div>
-        )}
-        {process && !loop && <Findings process={process} now={app.now} />}
-        {process && <Descriptors key={process.latest.id} process={process} pausedAt={pause?.time ?? null} window={selection.window} />}
+        {nothing ? !locked && <p class="empty">{nothing}</p> : <Chosen app={app} version={version} />}
       </main>
       <Footer app={app} />
+      <Announcer app={app} />
       <HelpTexts />
+      <HelpDialog open={help} onClose={() => setHelp(false)} />
     </>
   );
 }
 
-function emptyText(app: App): string | null {
-  if (app.store.snapshots === 0) return app.connection.state === 'waiting' ? 'Nothing to show yet.' : 'Waiting for the first snapshot…';
-  if (!app.process) return 'No process is being recorded. This page shows one as soon as it appears.';
-  if (app.process.loops.size === 0) {
-    return app.process.running
-      ? 'This process has waited on nothing so far: it has no loop on epoll, poll or select. This page shows one as soon as there is one.'
-      : 'This process waited on nothing: it had no loop on epoll, poll or select.';
+/** A verdict that flaps must not talk without end. */
+const announceEveryMs = 10_000;
+
+/** Says aloud when the verdict changes, whatever view is open. */
+function Announcer({ app }: { app: App }) {
+  const said = useRef({ topic: '', at: -Infinity, text: '' });
+  const tracks = [...app.store.processes.values()];
+  if (tracks.length > 0) {
+    const { topic, text } = headline(tracks, app.gone);
+    if (topic !== said.current.topic && performance.now() - said.current.at > announceEveryMs) {
+      // The first one is on the page anyway, and is read with it.
+      said.current = { topic, at: performance.now(), text: said.current.topic === '' ? '' : text };
+    }
   }
-  return null;
+  return (
+    <p class="unseen" role="status" data-testid="announcer">
+      {said.current.text}
+    </p>
+  );
 }

@@ -27,7 +27,11 @@ export function ProcessPicker({ app, current }: { app: App; current: Process | n
     <div
       class="picker"
       ref={box}
-      onKeyDown={(event) => event.key === 'Escape' && open && close(true)}
+      onKeyDown={(event) => {
+        if (event.key !== 'Escape' || !open) return;
+        event.preventDefault(); // or the page would go back to the overview as well
+        close(true);
+      }}
       onFocusOut={(event) => event.relatedTarget && !box.current?.contains(event.relatedTarget as Node) && close(false)}
     >
       <button

@@ -2,26 +2,36 @@ import { useState } from 'preact/hooks';
 import * as format from '../format';
 import { isStalled } from '../stalled';
 import type { LoopTrack } from '../store';
+import type { SeenTurn } from '../turns';
+import { Term } from './Term';
 
 const shown = 8;
 
-export function SlowTurns({ loop, now, running }: { loop: LoopTrack; now: number; running: boolean }) {
+export interface SlowTurnsProps {
+  loop: LoopTrack;
+  now: number;
+  running: boolean;
+  /** The number of the turn that is open. */
+  chosen: number | null;
+  onOpen: (turn: SeenTurn) => void;
+}
+
+export function SlowTurns({ loop, now, running, chosen, onOpen }: SlowTurnsProps) {
   const [order, setOrder] = useState<'busy' | 'time'>('busy');
   const turns = loop.turns.slowest(shown, order);
   const slow = loop.turns.slowSeen;
   // A loop that hangs finishes no turn: the one it hangs in belongs on top, with the name of what it hangs in.
   const hanging = running && isStalled(loop.latest);
-  const threshold = loop.latest.stall_threshold_seconds;
   return (
     <section class="card" aria-labelledby="slow-title">
       <div class="card-head">
         <h2 id="slow-title">Slowest recent turns</h2>
-        <span class={slow > 0 || hanging ? 'badge slow' : 'badge good'}>
+        <span class={slow > 0 || hanging ? 'badge slow' : 'badge good'} title="Since this page was opened">
           {hanging ? `one in progress${slow > 0 ? ', ' : ''}` : ''}
-          {slow > 0 ? `${format.count(slow)} slow since this page was opened` : hanging ? '' : 'none slow since this page was opened'}
+          {slow > 0 ? `${format.count(slow)} slow seen` : hanging ? '' : 'none slow seen'}
         </span>
         <span class="quiet grow rule">
-          slow: {threshold !== null && `busy over ${format.duration(threshold)}, or `}ten times this loop’s p99 and at least 1 ms
+          <Term about="slowRule">what is slow?</Term>
         </span>
         <div class="toggle" role="group" aria-label="Order">
           <button type="button" aria-pressed={order === 'busy'} onClick={() => setOrder('busy')}>
@@ -42,7 +52,6 @@ export function SlowTurns({ loop, now, running }: { loop: LoopTrack; now: number
               <th scope="col">its time</th>
               <th scope="col">ready</th>
               <th scope="col">poll wait</th>
-              <th scope="col">turn</th>
             </tr>
           </thead>
           <tbody data-testid="slow-turns">
@@ -50,13 +59,17 @@ export function SlowTurns({ loop, now, running }: { loop: LoopTrack; now: number
             {turns.map((turn) => (
               <tr
                 key={turn.turn}
-                class={turn.slow ? 'is-slow' : ''}
+                class={`opens ${turn.slow ? 'is-slow' : ''} ${turn.turn === chosen ? 'is-open' : ''}`}
+                onClick={() => onOpen(turn)}
                 data-testid="slow-turn"
                 data-watcher={turn.watcher ?? ''}
                 data-slow={turn.slow ? 'true' : 'false'}
               >
                 <td class="left">
-                  {format.clock(turn.at, true)} <span class="quiet">{format.span(now - turn.at)} ago</span>
+                  <button type="button" class="link" aria-label={`Open the turn at ${format.clock(turn.at, true)}`}>
+                    {format.clock(turn.at, true)}
+                  </button>{' '}
+                  <span class="quiet">{format.span(now - turn.at)} ago</span>
                 </td>
                 <td class="strong">
                   {turn.slow && (
@@ -71,7 +84,6 @@ export function SlowTurns({ loop, now, running }: { loop: LoopTrack; now: number
                 <td>{turn.watcher === null ? '—' : format.duration(turn.watcher_seconds)}</td>
                 <td>{format.count(turn.ready)}</td>
                 <td>{format.duration(turn.poll_wait)}</td>
-                <td class="quiet">{format.exact(turn.turn)}</td>
               </tr>
             ))}
           </tbody>
@@ -99,7 +111,6 @@ function InProgress({ loop }: { loop: LoopTrack }) {
       <td>{watcher === null ? '—' : format.duration(current?.watcher_seconds)}</td>
       <td>{format.count(current?.ready)}</td>
       <td>—</td>
-      <td class="quiet">—</td>
     </tr>
   );
 }
