@@ -21,6 +21,8 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/report_html.h"
+#include "cli/report_trace.h"
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/recording/paths.h"
 #include "instrumentation/recording/reader.h"
@@ -31,7 +33,7 @@
 namespace loopscope::cli {
 namespace {
 
-/// Enough to find slow turns in; the JSON holds them all.
+/// All of a ring of the usual size. A trace holds what larger ones have, too.
 constexpr std::size_t kRecentTurns = 4096;
 
 struct Options {
@@ -137,8 +139,11 @@ int report(const Options& options) {
     return kCouldNotRead;
   }
   snapshot::CollectOptions collect;
-  collect.recent = kRecentTurns;
-  collect.descriptors = options.descriptors;
+  collect.recent =
+      options.format == "trace" ? std::numeric_limits<std::size_t>::max() : kRecentTurns;
+  collect.served = true;
+  collect.descriptors =
+      options.descriptors && (options.format == "text" || options.format == "json");
   // Only this once: however long the names take.
   snapshot::CollectorTiming timing;
   timing.naming_ns = std::numeric_limits<std::uint64_t>::max();
@@ -156,6 +161,15 @@ int report(const Options& options) {
   std::ostringstream text;
   if (options.format == "json") {
     text << snapshot::to_json(host) << "\n";
+  } else if (options.format == "trace") {
+    text << trace_text(host, host.processes.front());
+  } else if (options.format == "html") {
+    const recording::Result<std::string> html = html_report(host);
+    if (!html) {
+      std::cerr << "loopscope: " << printable(html.error().message) << "\n";
+      return kCouldNotRead;
+    }
+    text << *html;
   } else {
     for (const snapshot::ProcessSnapshot& process : host.processes) write_report(text, process);
   }
@@ -185,13 +199,16 @@ Action add_report(CLI::App& app, CLI::App*& command) {
       app.add_subcommand("report", "Say what a recording says: of a live process or after a crash");
   command->add_option("recording", options->target, "A recording's file, or a process id")
       ->type_name("FILE|PID");
-  command->add_option("--format", options->format, "text or json; default: text")
+  command->add_option("--format", options->format, "text, json, html or trace; default: text")
       ->type_name("FORMAT")
-      ->check(CLI::IsMember({"text", "json"}));
-  command->add_flag("--descriptors", options->descriptors, "With every open descriptor");
+      ->check(CLI::IsMember({"text", "json", "html", "trace"}));
+  command->add_flag("--descriptors", options->descriptors,
+                    "With every open descriptor (text, json)");
   command->add_option("-o,--output", options->output, "Write to this file instead of stdout")
       ->type_name("FILE");
   command->footer(
+      "html is the page with the data in one file, for any browser, without a server. trace is\n"
+      "every recent turn on a time line, for ui.perfetto.dev, chrome://tracing or speedscope.\n"
       "A number is a process id; a file whose name is a number is given as ./NUMBER.\n"
       "Ends with status 0, 2 on wrong usage, 3 if the recording cannot be read.");
   return [options] { return report(*options); };

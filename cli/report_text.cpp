@@ -145,13 +145,49 @@ std::string result_text(const Turn& turn) {
   return "?";
 }
 
+/// The longest things that a turn served, "tcp 17 1.2 s, pipe 5 3 ms and 3 more"; empty if that is
+/// not known.
+std::string served_text(const LoopSnapshot& loop, const Turn& turn) {
+  constexpr std::size_t kNamed = 3;
+  if (!loop.served || turn.served_first == Turn::kNoServed) return {};
+  const auto first = loop.served->begin() + static_cast<std::ptrdiff_t>(turn.served_first);
+  std::vector<recording::Served> served(first,
+                                        first + static_cast<std::ptrdiff_t>(turn.served_count));
+  const std::size_t shown = std::min(kNamed, served.size());
+  std::partial_sort(
+      served.begin(), served.begin() + static_cast<std::ptrdiff_t>(shown), served.end(),
+      [](const recording::Served& a, const recording::Served& b) { return a.ns > b.ns; });
+  std::string text;
+  for (std::size_t i = 0; i < shown; ++i) {
+    const recording::Served& one = served[i];
+    if (i > 0) text += ", ";
+    if (one.fd >= 0) {
+      text += process::descriptor_kind_name(one.kind);
+      text += " " + std::to_string(one.fd);
+      if (one.gone.value_or(false)) text += " (closed since)";
+    } else {
+      const std::string name = watcher_text(loop, one.watcher);
+      text += name.empty() ? "a callback without a name" : name;
+    }
+    text += " " + duration_text(one.ns);
+  }
+  const std::size_t others = served.size() - shown + turn.served_lost;
+  if (others != 0) text += (shown != 0 ? " and " : "") + std::to_string(others) + " more";
+  return text;
+}
+
 void print_turns(std::ostream& out, const LoopSnapshot& loop, const std::vector<Turn>& turns) {
+  // Where it is not known what was served, the longest callback is.
   Table table("    ",
-              {"turn", "at", "poll wait", "timeout", "ready", "by", "busy", "longest callback"},
+              {"turn", "at", "poll wait", "timeout", "ready", "by", "busy",
+               loop.served ? "served" : "longest callback"},
               {false, true, false, false, false, true, false, true});
   for (const Turn& turn : turns) {
-    std::string longest = watcher_text(loop, turn.watcher);
-    if (!longest.empty()) longest += " " + duration_text(turn.watcher_ns);
+    std::string longest = served_text(loop, turn);
+    if (!loop.served) {
+      longest = watcher_text(loop, turn.watcher);
+      if (!longest.empty()) longest += " " + duration_text(turn.watcher_ns);
+    }
     table.row({std::to_string(turn.turn), clock_text(turn.at_ns), duration_text(turn.poll_ns),
                timeout_text(turn.timeout_ns), turn.ready >= 0 ? std::to_string(turn.ready) : "?",
                result_text(turn), duration_text(turn.busy_ns), longest});
