@@ -28,6 +28,7 @@
 
 #include "cli/baseline.h"
 #include "cli/check_judge.h"
+#include "cli/check_push.h"
 #include "cli/check_report.h"
 #include "cli/check_result.h"
 #include "cli/check_tree.h"
@@ -50,6 +51,8 @@ constexpr std::chrono::milliseconds kLook{20};
 /// After --timeout, PROGRAM gets so long to end by itself before it is killed.
 constexpr std::uint64_t kPatienceNs = 2'000'000'000;
 constexpr double kDefaultWaitNs = 2e9;
+/// How long a Pushgateway may take: it is the end of a build that waits.
+constexpr double kDefaultPushNs = 10e9;
 
 struct Options {
   std::string format;
@@ -66,6 +69,9 @@ struct Options {
   double busy_p99_ns = 0;
   double timeout_ns = 0;
   double wait_ns = kDefaultWaitNs;
+  std::string push;
+  std::vector<std::string> push_labels;
+  double push_timeout_ns = kDefaultPushNs;
   std::string directory;
   std::string probe;
 };
@@ -267,6 +273,26 @@ void await_children(const Options& options, CheckTree& tree, const CheckResult& 
   }
 }
 
+/// Where the figures of the run go, if anywhere. Throws std::invalid_argument.
+struct Push {
+  PushTarget target;
+  std::map<std::string, std::string> labels;
+};
+std::optional<Push> wanted_push(const Options& options) {
+  if (options.push.empty()) return std::nullopt;
+  auto target = push_target(options.push);
+  if (!target) throw std::invalid_argument(target.error().message);
+  Push wanted{*std::move(target), {}};
+  for (const std::string& text : options.push_labels) {
+    auto label = push_label(text);
+    if (!label) throw std::invalid_argument(label.error().message);
+    if (!wanted.labels.insert(*label).second) {
+      throw std::invalid_argument("--push-label " + label->first + ": given twice");
+    }
+  }
+  return wanted;
+}
+
 /// What was just written to the baseline fails no run, this one included.
 void take_as_known(const Baseline& baseline, CheckResult& result) {
   for (CheckedFinding& checked : result.findings) {
@@ -290,6 +316,7 @@ int check(Options options, char** program) {
   policy.budgets = {limit(options.stall_ns), limit(options.timer_lag_ns),
                     limit(options.busy_p99_ns)};
   std::vector<Output> outputs;
+  std::optional<Push> pushed;
   fill_standard_descriptors();
   try {
     if (!load_suppressions(options, policy)) return kUsage;
@@ -302,6 +329,7 @@ int check(Options options, char** program) {
       }
       policy.baseline = *std::move(baseline);
     }
+    pushed = wanted_push(options);
     outputs = open_outputs(options);
   } catch (const std::exception& error) {
     say(error.what());
@@ -386,6 +414,14 @@ int check(Options options, char** program) {
   if (!options.generated.empty())
     written = write_suppressions(options.generated, result) && written;
   written = write_reports(options, outputs, result) && written;
+  if (pushed) {
+    const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::nanoseconds(static_cast<std::int64_t>(options.push_timeout_ns)));
+    // A gateway that is down is no fault of what was tested: said, and no more.
+    const auto failed = push(pushed->target, pushed->labels,
+                             check_metrics(result, recording::realtime_ns()), patience);
+    if (failed) say(*failed + "; the run's verdict stands");
+  }
   const int status = result.exit_status();
   // A build must not pass because its report is missing.
   return status == kOk && !written ? kUsage : status;
@@ -487,6 +523,26 @@ Action add_check(CLI::App& app, CLI::App*& command, char** program) {
       ->type_name("DURATION")
       ->transform(duration())
       ->check(CLI::NonNegativeNumber);
+  auto* push =
+      command
+          ->add_option("--push", options->push,
+                       "Send the figures of the run to this Prometheus Pushgateway; if that fails, "
+                       "it is said, and changes no exit status")
+          ->type_name("URL");
+  command
+      ->add_option("--push-label", options->push_labels,
+                   "A label (NAME=VALUE) to tell this run's figures from others'; may be given "
+                   "again")
+      ->type_name("LABEL")
+      ->allow_extra_args(false)
+      ->needs(push);
+  command
+      ->add_option("--push-timeout", options->push_timeout_ns,
+                   "How long the Pushgateway may take; default: 10s")
+      ->type_name("DURATION")
+      ->transform(duration())
+      ->check(CLI::PositiveNumber)
+      ->needs(push);
   command->add_option("--dir", options->directory, "Where the recordings go meanwhile")
       ->type_name("DIR");
   command->add_option("--probe", options->probe, "The probe to load")->group("");  // for tests
