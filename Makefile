@@ -8,8 +8,8 @@ BUILD := build/$(PRESET)
 JOBS ?= $(shell nproc)
 # A Debian package each; scripts/need.sh asks dpkg and installs the missing ones in one go.
 BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
-  nlohmann-json3-dev libcli11-dev libdw-dev nodejs npm
-TEST_PACKAGES := libgtest-dev libgmock-dev catch2 python3 python3-pytest strace curl binutils openssl \
+  nlohmann-json3-dev libcli11-dev libdw-dev libncurses-dev nodejs npm
+TEST_PACKAGES := libgtest-dev libgmock-dev catch2 python3 python3-pytest python3-yaml tmux strace curl binutils openssl \
   libtcmalloc-minimal4 libclang-rt-14-dev clang
 # Real programs for the probe's tests. Languages and libraries are installed; servers are unpacked below build/tools, so that
 # no service starts, with the libraries that they need.
@@ -25,7 +25,7 @@ BENCH_PACKAGES := libbenchmark-dev python3 strace valgrind linux-perf bpftrace w
 LINT_PACKAGES := clang-format clang-tidy shellcheck
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-slow asan tsan bench format lint install clean
+.PHONY: help build demo screenshots test test-slow asan tsan bench format lint install clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,15 +36,16 @@ build: ## build everything (PRESET=release)
 	cmake --preset $(PRESET)
 	cmake --build $(BUILD) -j $(JOBS)
 
-demo: ## build and run the demo: a TCP server to look into, live page and /metrics
+demo: ## build and run the demo under loopscope run: live page, /metrics, and buttons to make a TCP server misbehave
 	scripts/need.sh $(BUILD_PACKAGES)
 	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=OFF
-	cmake --build build/release -j $(JOBS) --target loopscope_demo
-	build/release/examples/demo $(ARGS)
+	cmake --build build/release -j $(JOBS) --target loopscope_demo loopscope_cli loopscope_probe
+	scripts/demo.sh build/release $(ARGS)
 
 test: ## run every test: unit, integration, browser, Prometheus, crash, torture (with sanitizers), consumer
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
 	scripts/need.sh --tool prometheus --tool promtool --unpack prometheus
+	scripts/need.sh --tool prometheus-pushgateway --unpack prometheus-pushgateway
 	scripts/need.sh --tool chromium chromium
 	scripts/need.sh $(REAL_PACKAGES)
 	for server in $(REAL_SERVERS); do scripts/need.sh --tool "$${server#*:}" --unpack "$${server%:*}" || exit 1; done
@@ -59,6 +60,9 @@ test-slow: ## the test suites of CPython and Tornado with and without the probe,
 	cmake --build build/release -j $(JOBS) --target loopscope_probe loopscope_cli victims
 	LOOPSCOPE_PROBE_LIB=$(CURDIR)/build/release/instrumentation/probe/libloopscope-probe.so \
 	  LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope python3 tests/real/slow_suites.py
+	scripts/need.sh --tool prometheus --tool promtool --unpack prometheus
+	PROCESSES=1000 LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope TOOLS=$(CURDIR)/build/tools/usr/bin \
+	  /usr/bin/python3 tests/dashboards/cardinality_test.py
 	LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope VICTIMS_BIN=$(CURDIR)/build/release/tests/victims \
 	  python3 tests/victims/valgrind_compare.py
 

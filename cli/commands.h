@@ -18,6 +18,7 @@ using Action = std::function<int()>;
 
 Action add_serve(CLI::App& app, CLI::App*& command);
 Action add_report(CLI::App& app, CLI::App*& command);
+Action add_top(CLI::App& app, CLI::App*& command);
 /// `program`: what follows the first "--" of the command line, as execvp(3) wants it; null if there
 /// is none. The parser never sees it (it would take "[a,b]" apart, among others).
 Action add_run(CLI::App& app, CLI::App*& command, char** program);

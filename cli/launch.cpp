@@ -129,7 +129,7 @@ std::optional<End> look_after(pid_t pid) {
 
 /// Orphans that became our children, as the first process of a container has them: the program
 /// would have waited for them in our place.
-void bury_orphans(pid_t program, pid_t witness) {
+void bury(pid_t program, pid_t witness) {
   for (;;) {
     siginfo_t info{};
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
@@ -234,12 +234,14 @@ End Launch::wait(std::chrono::milliseconds interval, const std::function<void()>
       tick();
     } else if (signal == SIGCHLD) {
       ended_ = look_after(pid_);
-      bury_orphans(pid_, witness_->pid());
+      bury(pid_, witness_->pid());
     } else {
       pass_on(pid_, signal, info, *witness_);
     }
   }
   return *ended_;
 }
+
+void Launch::bury_orphans() { bury(pid_, witness_->pid()); }
 
 }  // namespace loopscope::cli

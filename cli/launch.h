@@ -62,6 +62,10 @@ class Launch {
   /// Until the program has ended. Meanwhile `tick` is called every `interval`, on this thread.
   End wait(std::chrono::milliseconds interval, const std::function<void()>& tick);
 
+  /// After the program's end: its descendants that became our children and have ended, as wait()
+  /// does.
+  void bury_orphans();
+
  private:
   pid_t pid_ = -1;
   int gate_ = -1;             // a byte lets the child go; the end of file ends it

@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
   app.get_formatter()->column_width(34);
 
   std::vector<std::pair<CLI::App*, Action>> commands;
-  for (const auto add : {add_serve, add_report}) {
+  for (const auto add : {add_serve, add_report, add_top}) {
     CLI::App* command = nullptr;
     Action action = add(app, command);
     commands.emplace_back(command, std::move(action));

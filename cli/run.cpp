@@ -25,6 +25,7 @@
 #include "cli/listen.h"
 #include "cli/observation.h"
 #include "cli/report.h"
+#include "cli/run_linger.h"
 #include "cli/run_recordings.h"
 #include "cli/run_summary.h"
 #include "instrumentation/recording/clock.h"
@@ -40,6 +41,10 @@ constexpr std::chrono::milliseconds kTick{1000};
 /// One person looks at one run, in a few tabs. Each costs a thread, also while nobody looks.
 constexpr unsigned kMaxStreams = 12;
 
+/// So long a page that is open may take to get the last event: it is there in a few milliseconds,
+/// unless the page does not read.
+constexpr std::chrono::milliseconds kLastWord{500};
+
 constexpr char kStandardOutput[] = "-";
 
 struct Options {
@@ -51,6 +56,7 @@ struct Options {
   std::string directory;
   std::string token_file;
   bool insecure = false;
+  std::string linger = "0";
   std::string probe;
 };
 
@@ -113,6 +119,16 @@ bool summarize(const Options& options, int output, const RunOutcome& outcome,
   return false;
 }
 
+/// "./server (pid 4711) was killed by SIGSEGV; http://127.0.0.1:9464/ goes on showing it …"
+std::string staying(const RunOutcome& outcome, const std::string& name, const Linger& linger) {
+  const std::string time = linger_text(linger);
+  const std::string end = outcome.end.killed
+                              ? "was killed by " + signal_name(outcome.end.number)
+                              : "exited with status " + std::to_string(outcome.end.number);
+  return name + " (pid " + std::to_string(outcome.pid) + ") " + end + "; " + outcome.url +
+         " goes on showing it" + (time.empty() ? "" : " for " + time) + " (Ctrl-C ends that)";
+}
+
 int run(Options options, char** program) {
   if (program == nullptr || program[0] == nullptr) {
     say("run wants a program, after two dashes: loopscope run -- PROGRAM ARGS...\n"
@@ -123,6 +139,12 @@ int run(Options options, char** program) {
   const auto listen = parse_listen(listen_text);
   if (!listen) {
     say(listen_usage(listen_text));
+    return kUsage;
+  }
+  const auto linger = parse_linger(options.linger);
+  if (!linger) {
+    say("--linger " + printable(options.linger) +
+        ": neither a time (seconds, or 500ms, 90s, 5m, 2h) nor \"forever\"");
     return kUsage;
   }
   fill_standard_descriptors();
@@ -207,8 +229,14 @@ int run(Options options, char** program) {
     recordings->tend();
   });
   outcome.duration_ns = recording::monotonic_ns() - began;
+  recordings->program_ended(outcome.end, recording::realtime_ns());
 
-  server.reset();
+  const bool stay = server != nullptr && linger->time.count() > 0;
+  const auto stop_serving = [&] {
+    if (server) server->finish(kLastWord);
+    server.reset();
+  };
+  if (!stay) stop_serving();
   snapshot::CollectOptions last;
   last.recent = 0;
   const snapshot::HostSnapshot host = recordings->collect(last);
@@ -218,6 +246,14 @@ int run(Options options, char** program) {
   if (!seen) say_why_nothing_is_seen();
   outcome.unseen = unseen;
   summarize(options, output, outcome, host);
+  if (stay) {
+    say(staying(outcome, name, *linger));
+    linger_for(*linger, kTick, [&] {
+      launch.bury_orphans();
+      recordings->tend();
+    });
+    stop_serving();
+  }
   return outcome.end.exit_status();
 }
 
@@ -233,6 +269,13 @@ Action add_run(CLI::App& app, CLI::App*& command, char** program) {
                    "Address and port; port 0 takes a free one. Default: 127.0.0.1:9464, or a free "
                    "port if that is taken")
       ->type_name("ADDR:PORT")
+      ->excludes(no_http);
+  command
+      ->add_option(
+          "--linger", options->linger,
+          "Go on serving so long after PROGRAM's end (seconds, 90s, 5m, 2h; or forever), or "
+          "until Ctrl-C. Default: 0")
+      ->type_name("TIME")
       ->excludes(no_http);
   command->add_option("--summary", options->summary, "text, json or none; default: text")
       ->type_name("FORMAT")

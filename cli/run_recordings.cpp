@@ -33,6 +33,38 @@ RunRecordings::RunRecordings(std::vector<std::string> directories, pid_t run, pi
       program_(program),
       collector_(snapshot::Collector::of_run(directories_, run, always_rescan())) {}
 
+snapshot::HostSnapshot RunRecordings::collect(const snapshot::CollectOptions& options) {
+  snapshot::HostSnapshot host = collector_->collect(options);
+  std::optional<std::pair<End, std::uint64_t>> known;
+  {
+    const std::lock_guard lock(mutex_);
+    known = end_;
+  }
+  if (!known) return host;
+  const auto& [end, at_ns] = *known;
+  for (snapshot::ProcessSnapshot& process : host.processes) {
+    recording::RecordingSnapshot& recording = process.recording;
+    if (recording.pid != program_) continue;
+    if (recording.life == recording::Life::kKilled) {
+      if (end.killed) {
+        process.signal = end.number;
+      } else {  // by a way out that the probe does not see
+        recording.life = recording::Life::kExited;
+      }
+      if (recording.ended_ns == 0) recording.ended_ns = at_ns;
+    }
+    if (recording.life == recording::Life::kExited && !end.killed) {
+      recording.exit_status = end.number;
+    }
+  }
+  return host;
+}
+
+void RunRecordings::program_ended(const End& end, std::uint64_t at_ns) {
+  const std::lock_guard lock(mutex_);
+  end_ = {end, at_ns};
+}
+
 void RunRecordings::name_stacks() { collector_->name_stacks(snapshot::symbol_names()); }
 
 bool RunRecordings::has_program() const {

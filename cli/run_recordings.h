@@ -9,9 +9,13 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "cli/launch.h"
 #include "instrumentation/recording/paths.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 
@@ -24,9 +28,11 @@ class RunRecordings {
  public:
   RunRecordings(std::vector<std::string> directories, pid_t run, pid_t program);
 
-  snapshot::HostSnapshot collect(const snapshot::CollectOptions& options) {
-    return collector_->collect(options);
-  }
+  snapshot::HostSnapshot collect(const snapshot::CollectOptions& options);
+
+  /// How PROGRAM ended, and when (CLOCK_REALTIME), which we know who waited for it: one that was
+  /// killed cannot say so itself.
+  void program_ended(const End& end, std::uint64_t at_ns);
 
   /// For the page: frames by function and line.
   void name_stacks();
@@ -42,6 +48,8 @@ class RunRecordings {
   const pid_t run_;
   const pid_t program_;
   const std::unique_ptr<snapshot::Collector> collector_;
+  mutable std::mutex mutex_;
+  std::optional<std::pair<End, std::uint64_t>> end_;  // of PROGRAM
 };
 
 }  // namespace loopscope::cli

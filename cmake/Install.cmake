@@ -21,6 +21,7 @@ install(TARGETS loopscope_probe LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/loo
 install(FILES instrumentation/probe/node/node-lines.cjs DESTINATION "${CMAKE_INSTALL_LIBDIR}/loopscope")
 if(TARGET loopscope_cli)
   install(TARGETS loopscope_cli RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  install(TARGETS loopscope_push LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/loopscope")
 endif()
 
 set(config_dir "${CMAKE_INSTALL_LIBDIR}/cmake/loopscope")

@@ -177,7 +177,11 @@ std::vector<Exported> exported_processes(const HostSnapshot& host, LabelMode mod
   std::map<std::pair<std::string, std::int32_t>, std::pair<std::size_t, LoopNames>> known;
   for (const ProcessSnapshot* each : living) {
     const ProcessSnapshot& process = *each;
-    const std::pair key(process.recording.command, process.recording.pid);
+    if (mode == LabelMode::kSingle && process.recording.pid != living.front()->recording.pid) {
+      continue;  // nothing would tell it apart
+    }
+    const std::string command = mode == LabelMode::kMulti ? process.recording.command : "";
+    const std::pair key(command, process.recording.pid);
     const auto [first, fresh] = known.try_emplace(key, all.size(), LoopNames{});
     Exported exported;
     exported.process = &process;
@@ -193,7 +197,6 @@ std::vector<Exported> exported_processes(const HostSnapshot& host, LabelMode mod
       exported.loop_labels.push_back(std::move(labels));
     }
     all.push_back(std::move(exported));
-    if (mode == LabelMode::kSingle) break;  // nothing would tell a second one apart
   }
   return all;
 }

@@ -23,7 +23,7 @@ namespace loopscope::metrics {
 
 /// Which labels tell processes apart.
 enum class LabelMode {
-  kSingle,  // one process, its own endpoint: none
+  kSingle,  // one process, its own endpoint or target: none
   kMulti,   // one endpoint for several: `process` (the command) and `pid`
 };
 

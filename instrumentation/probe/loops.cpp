@@ -17,6 +17,7 @@ namespace {
 
 using recording::LoopRecorder;
 using recording::LoopSettings;
+using recording::ServedKind;
 using recording::WaitOutcome;
 using recording::WaitResult;
 
@@ -86,6 +87,8 @@ Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
   LoopSettings settings;
   settings.name = name;
   settings.backend = backend;
+  // Of a poll it is not known which descriptors were ready, so not what a turn serves.
+  settings.served = epoll_fd < 0 ? ServedKind::kNone : ServedKind::kDescriptors;
   if (epoll_fd < 0) settings.ring_turns = kPollRing;
   if (g_probe.stall_ns != 0) settings.stall_threshold_ns = g_probe.stall_ns;
   auto* recorder = ::new (static_cast<void*>(loop->storage)) LoopRecorder(settings);
@@ -98,10 +101,41 @@ Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
   return loop;
 }
 
+/// The descriptor that was being served was so until now: noted among what the turn served. Only
+/// while `measuring`.
+void put_served(Thread& thread, std::uint64_t until_ns) noexcept {
+  const CurrentTurn& turn = thread.turn;
+  LoopRecorder& recorder = turn.loop->recorder();
+  if (recorder.served_needs_room()) [[unlikely]] {
+    if (recorder.served_grows()) {
+      const Undisturbed undisturbed;
+      const Quiet quiet(thread);
+      recorder.prepare_served();
+    }
+  }
+  const FdSlot& slot = *turn.slot;
+  recorder.served(recording::pack_descriptor(static_cast<std::uint32_t>(g_ledger.number(slot)),
+                                             LedgerWriter::kind(slot), slot.generation.load()),
+                  turn.mark_ns, until_ns);
+}
+
+/// Likewise, while not. (In a signal handler that interrupted the recorder it is left out.)
+void note_served(Thread& thread, std::uint64_t until_ns) noexcept {
+  if (thread.turn.slot == nullptr || thread.turn.started_ns == 0 || thread.measuring) return;
+  thread.measuring = true;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  put_served(thread, until_ns);
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  thread.measuring = false;
+}
+
+/// To be called undisturbed.
 void release(Thread& thread, Loop& loop) noexcept {
-  const Undisturbed undisturbed;
   if (thread.last_loop == &loop) thread.last_loop = nullptr;
-  if (thread.turn.loop == &loop) thread.turn = CurrentTurn{};
+  if (thread.turn.loop == &loop) {
+    note_served(thread, loop.closed_ns != 0 ? loop.closed_ns : loop.recorder().now());
+    thread.turn = CurrentTurn{};
+  }
   for (WaitSite& site : thread.sites) {
     if (site.loop == &loop) site = WaitSite{};
   }
@@ -181,6 +215,8 @@ Loop* find_epoll_loop(Thread& thread, int epoll_fd) noexcept {
     const bool same = loop->epoll_fd == epoll_fd;
     if (__atomic_load_n(&loop->state, __ATOMIC_ACQUIRE) == Loop::kClosed ||
         (same && loop->epoll_generation != generation)) {
+      // In this order: a handler that waited for the end of the one must find the other gone.
+      const Undisturbed undisturbed;
       const Quiet quiet(thread);
       release(thread, *loop);
     } else if (same) {
@@ -255,8 +291,14 @@ void note_wait(Thread& thread, const void* caller, const char* backend, std::uin
 void begin_wait(Thread& thread, Loop& loop, std::int64_t timeout_ns) noexcept {
   LoopRecorder& recorder = loop.recorder();
   thread.measuring = true;
-  recorder.poll_begin();
-  const std::uint64_t now = recorder.poll_started_ns();
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  const std::uint64_t now = recorder.now();
+  // The turn is about to be finished, with what it served. (Of another loop: this one runs nested
+  // in it.)
+  if (thread.turn.started_ns != 0 && thread.turn.slot != nullptr) {
+    put_served(thread, now);
+  }
+  recorder.poll_began_at(now);
   if (recorder.worst_is_new()) [[unlikely]]
     tell_worst(thread, loop, now);
   if (thread.turn.started_ns != 0) {
@@ -324,12 +366,18 @@ void switch_served(Thread& thread, FdSlot& slot) noexcept {
   // Another descriptor that the wait returned: its turn begins. One that was not (a log, a backend)
   // is used on behalf of the one being served.
   if (slot.turn.load() != turn.number || slot.turn_thread.load() != thread.tid) return;
-  if (turn.slot != nullptr) attribute_part(thread, now(thread));
+  if (turn.slot != nullptr) {
+    const std::uint64_t until = now(thread);
+    note_served(thread, until);
+    attribute_part(thread, until);
+  }
   turn.slot = &slot;
 }
 
 void stop_serving(Thread& thread) noexcept {
-  attribute_part(thread, now(thread));
+  const std::uint64_t until = now(thread);
+  note_served(thread, until);
+  attribute_part(thread, until);
   thread.turn.slot = nullptr;
 }
 
@@ -374,7 +422,11 @@ void close_epoll(int epoll_fd) noexcept {
 void leave_closed(Thread& thread) noexcept {
   CurrentTurn& turn = thread.turn;
   if (turn.loop == nullptr || turn.loop->state == Loop::kInUse) return;
-  if (turn.started_ns != 0) attribute(turn, now(thread));
+  if (turn.started_ns != 0) {
+    const std::uint64_t until = now(thread);
+    note_served(thread, until);
+    attribute(turn, until);
+  }
   turn = CurrentTurn{};
 }
 
@@ -384,6 +436,7 @@ void reserve_loops() noexcept {
 }
 
 void end_thread_loops(Thread& thread) noexcept {
+  const Undisturbed undisturbed;
   const Quiet quiet(thread);
   while (thread.loops != nullptr) release(thread, *thread.loops);
 }

@@ -62,6 +62,7 @@ struct alignas(64) Thread {
   std::uint32_t generation;  // of the recording in which it was met; 0: in none
   std::uint32_t off;         // > 0: hooks pass through (the probe itself, a vfork child)
   bool measuring;            // inside a LoopRecorder: a signal handler must not enter it again
+  bool registering;          // holds the registrations' lock: a handler must not wait for it
   bool reading_clock;        // likewise for the clock
   std::int32_t tid;
   Loop* last_loop;  // the one this thread waited on last

@@ -252,6 +252,35 @@ std::optional<DescriptorTarget> describe_descriptor(std::int32_t pid, std::int32
                           std::string(text)};
 }
 
+std::vector<DescribedDescriptor> describe_descriptors(
+    std::int32_t pid, const std::vector<std::int32_t>& numbers,
+    const std::vector<DescribedDescriptor>& before) {
+  std::vector<DescribedDescriptor> described;
+  const std::string path = fd_directory(pid);
+  const Directory directory(::opendir(path.c_str()));
+  if (!directory) return described;
+  described.reserve(numbers.size());
+  const int from = ::dirfd(directory.get());
+  const std::string prefix = pid == ::getpid() ? std::string() : path;
+  auto known = before.begin();
+  char target[PATH_MAX];
+  for (const std::int32_t number : numbers) {
+    if (number < 0 || (prefix.empty() && number == from)) continue;
+    char name[16];
+    *std::to_chars(name, name + sizeof(name) - 1, number).ptr = '\0';
+    const ssize_t length = ::readlinkat(from, name, target, sizeof(target));
+    if (length < 0) continue;
+    const std::string_view text(target, static_cast<std::size_t>(length));
+    while (known != before.end() && known->number < number) ++known;
+    const bool same_socket = known != before.end() && known->number == number &&
+                             text.starts_with("socket:[") && known->what.target == text;
+    const DescriptorKind kind =
+        same_socket ? known->what.kind : kind_of_link(from, prefix, number, name, text);
+    described.push_back({number, {kind, std::string(text)}});
+  }
+  return described;
+}
+
 Result<DescriptorCensus> take_census(std::int32_t pid, const CensusOptions& options) {
   Directory directory;
   auto listed = list_open_in(pid, directory);

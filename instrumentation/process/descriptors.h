@@ -87,6 +87,17 @@ struct DescriptorTarget {
 /// None if it is not open, or not to be seen. Two or three system calls.
 std::optional<DescriptorTarget> describe_descriptor(std::int32_t pid, std::int32_t number);
 
+/// The same of each of `numbers` (rising) that is open. A socket that is in `before` (rising) under
+/// the same number and inode is not asked for its protocol again. Cost: 1 µs a descriptor, twice
+/// that for a path or a new socket.
+struct DescribedDescriptor {
+  std::int32_t number = -1;
+  DescriptorTarget what;
+};
+std::vector<DescribedDescriptor> describe_descriptors(
+    std::int32_t pid, const std::vector<std::int32_t>& numbers,
+    const std::vector<DescribedDescriptor>& before);
+
 /// Only how many are open. Falls back to listing on kernels before 6.2. Errors as `take_census`.
 recording::Result<std::uint64_t> open_descriptors(std::int32_t pid);
 

@@ -11,8 +11,8 @@
 //   script_frames_offset  ScriptFrameEntry[]  lines of scripts that sites name; likewise
 //   fds_offset            FdSlot[]            by descriptor number; reserved as numbers are used
 //   details_offset        FdDetail[]          likewise; the probe only
-//   heap_offset           blocks              LoopBlock, WatcherBlock; handed out upwards, never
-//                                             returned
+//   heap_offset           blocks              LoopBlock, WatcherBlock, what was served; handed out
+//                                             upwards, never returned
 //
 // Every struct has a fixed size and explicit padding; offsets are from the start of the file. All
 // integers are in the writer's byte order (a reader on another architecture sees a wrong magic and
@@ -92,6 +92,10 @@ inline constexpr std::uint32_t kMinRingTurns = 2 * kFoldTurns;
 inline constexpr std::uint32_t kMaxLoops = 1024;
 inline constexpr std::uint32_t kMaxWatchers = 512;  // names per loop
 inline constexpr std::uint32_t kDefaultRingTurns = 4096;
+/// What was served lies in chunks of a page, which are reserved as they are used: two records for
+/// each turn in the ring, but no more than this.
+inline constexpr std::uint32_t kServedPerChunk = 256;
+inline constexpr std::uint32_t kServedChunks = 32;
 /// Descriptor slots are reserved 64 numbers at a time: few processes have more open, and each page
 /// costs its start 2 to 3 µs.
 inline constexpr std::uint32_t kFdsPerChunk = 64;
@@ -357,6 +361,12 @@ constexpr std::uint32_t pack_duration(std::uint64_t ns) noexcept {
   const auto shift = static_cast<unsigned>(std::bit_width(bounded)) - 27;
   return (shift << 27) | static_cast<std::uint32_t>((bounded >> shift) & ((1u << 27) - 1));
 }
+/// Two of them in one word, the first in the low half; as a rule both are short.
+constexpr std::uint64_t pack_durations(std::uint64_t low_ns, std::uint64_t high_ns) noexcept {
+  if ((low_ns | high_ns) < kExactDuration) [[likely]]
+    return low_ns | high_ns << 32;
+  return pack_duration(low_ns) | std::uint64_t{pack_duration(high_ns)} << 32;
+}
 constexpr std::uint64_t unpack_duration(std::uint32_t packed) noexcept {
   return static_cast<std::uint64_t>(packed & ((1u << 27) - 1)) << (packed >> 27);
 }
@@ -391,17 +401,51 @@ struct alignas(32) TurnRecord {
   Cell<std::uint64_t> facts;                // see pack_facts
 };
 
-/// bits 0…15 low half of the turn's number, 16…31 longest callback's watcher (index + 1, 0: none),
-/// 32…33 WaitResult, 34…63 ready events (all ones: unknown).
-inline constexpr std::uint32_t kFactsReadyUnknown = (1u << 30) - 1;
+/// bits 0…15 low half of the turn's number, 16…25 longest callback's watcher (index + 1, 0: none),
+/// 26…41 how many served records it has (65535: so many or more), 42…43 WaitResult, 44…63 ready
+/// events (all ones: unknown; more than fit count as the most that do).
+inline constexpr std::uint32_t kFactsReadyUnknown = (1u << 20) - 1;
+inline constexpr std::uint32_t kFactsMostServed = 0xFFFF;
+static_assert(kMaxWatchers < 1u << 10);
 constexpr std::uint64_t pack_facts(std::int32_t ready, std::uint16_t result, std::uint32_t watcher,
-                                   std::uint64_t turn) noexcept {
-  const auto bounded =
-      ready < 0 ? kFactsReadyUnknown : static_cast<std::uint32_t>(ready) & kFactsReadyUnknown;
-  return (turn & 0xFFFF) | (static_cast<std::uint64_t>(watcher & 0xFFFF) << 16) |
-         (static_cast<std::uint64_t>(result & 3u) << 32) |
-         (static_cast<std::uint64_t>(bounded) << 34);
+                                   std::uint64_t served, std::uint64_t turn) noexcept {
+  std::uint32_t bounded = kFactsReadyUnknown;
+  if (ready >= 0) {
+    bounded = static_cast<std::uint32_t>(ready);
+    if (bounded >= kFactsReadyUnknown) bounded = kFactsReadyUnknown - 1;
+  }
+  return (turn & 0xFFFF) | (static_cast<std::uint64_t>(watcher) << 16) |
+         ((served < kFactsMostServed ? served : kFactsMostServed) << 26) |
+         (static_cast<std::uint64_t>(result & 3u) << 42) |
+         (static_cast<std::uint64_t>(bounded) << 44);
 }
+constexpr std::uint32_t facts_watcher(std::uint64_t facts) noexcept { return facts >> 16 & 0x3FF; }
+constexpr std::uint32_t facts_served(std::uint64_t facts) noexcept { return facts >> 26 & 0xFFFF; }
+constexpr std::uint32_t facts_result(std::uint64_t facts) noexcept { return facts >> 42 & 3; }
+constexpr std::uint32_t facts_ready(std::uint64_t facts) noexcept {
+  return static_cast<std::uint32_t>(facts >> 44);
+}
+
+/// Who it is that ServedRecords of a loop name.
+enum class ServedKind : std::uint32_t { kNone = 0, kWatchers = 1, kDescriptors = 2 };
+
+/// A stretch of a turn's busy part in which one watcher's callback ran, or one descriptor was
+/// served. Those of a turn follow each other, in time too, and do not overlap: one in which another
+/// is nested has a record for each of its parts. Record n (1, 2, 3 …) lies at place (n - 1) mod
+/// (chunks × kServedPerChunk).
+struct alignas(16) ServedRecord {
+  Cell<std::uint64_t> turn_and_who;        // low half of the turn's number; see pack_watcher
+  Cell<std::uint64_t> start_and_duration;  // durations: since the wait's return in the low half
+};
+
+/// The high half of turn_and_who. Of a watcher: index + 1 (0: it has no name). Of a descriptor:
+/// bits 0…19 its number, 20…24 its kind, 25…31 the low bits of its generation.
+constexpr std::uint32_t pack_descriptor(std::uint32_t fd, DescriptorKind kind,
+                                        std::uint32_t generation) noexcept {
+  return (fd & 0xFFFFF) | (static_cast<std::uint32_t>(kind) & 0x1F) << 20 | generation << 25;
+}
+inline constexpr std::uint32_t kServedGenerationMask = 0x7F;
+static_assert(kDescriptorKinds <= 32);
 
 /// What changes with every turn, on as few cache lines as possible.
 ///
@@ -449,6 +493,9 @@ struct alignas(64) LoopHot {
   HistogramTotals ready;
   HistogramTotals poll_delay;
   HistogramTotals timer_lag;
+
+  /// ServedRecords ever written: the head of their ring. Not guarded by `sequence`.
+  Cell<std::uint64_t> served;
 };
 
 /// The longest turn and the latest timer, for what has left the ring. Written by the loop's thread
@@ -493,6 +540,11 @@ struct alignas(64) LoopBlock {
   Cell<std::uint64_t> ready_buckets[kCountBuckets];
 
   LoopWorst worst;
+
+  Cell<ServedKind> served_kind;
+  /// In use. Grows only until the ring is filled for the first time.
+  Cell<std::uint32_t> served_chunk_count;
+  Cell<std::uint64_t> served_chunks[kServedChunks];  // offsets of ServedRecord[kServedPerChunk]
 };
 
 /// All watchers of one name and kind in a loop. `sequence` as in LoopHot.
@@ -510,9 +562,11 @@ struct alignas(64) WatcherBlock {
   Cell<std::uint64_t> callback_buckets[kTimeBuckets];
 };
 
+inline constexpr std::size_t kServedChunkBytes = sizeof(ServedRecord) * kServedPerChunk;
 inline constexpr std::size_t kLagBucketsBytes = sizeof(Cell<std::uint64_t>) * kTimeBuckets;
 
 static_assert(sizeof(TurnRecord) == 32);
+static_assert(sizeof(ServedRecord) == 16);
 static_assert(sizeof(FdSlot) == 64);
 static_assert(sizeof(LoopEntry) == 16);
 static_assert(offsetof(LoopHot, folded) == 64);

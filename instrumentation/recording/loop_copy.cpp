@@ -96,7 +96,7 @@ static bool add_unfolded(const Bytes& bytes, std::uint64_t block, LoopCopy& copy
     const std::uint64_t times = record.poll_and_busy.load();
     copy.poll_wait.add(unpack_duration(static_cast<std::uint32_t>(times)));
     copy.busy.add(unpack_duration(static_cast<std::uint32_t>(times >> 32)));
-    const auto ready = static_cast<std::uint32_t>(record.facts.load() >> 34);
+    const std::uint32_t ready = facts_ready(record.facts.load());
     if (ready != kFactsReadyUnknown) copy.ready.add(ready);
   }
   return true;
@@ -179,11 +179,21 @@ bool copy_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& wat
   return true;
 }
 
-static Turn to_turn(const TurnRecord& record, std::uint64_t number, std::int64_t to_realtime) {
+/// Format 1 says nothing of what was served, and has the fields elsewhere.
+static std::uint64_t facts_from_1(std::uint64_t facts) {
+  const auto ready = static_cast<std::uint32_t>(facts >> 34);
+  constexpr std::uint32_t kUnknown = (1u << 30) - 1;
+  return pack_facts(ready == kUnknown ? kReadyUnknown : static_cast<std::int32_t>(ready),
+                    facts >> 32 & 3, facts >> 16 & 0x3FF, 0, facts & 0xFFFF);
+}
+
+static Turn to_turn(const TurnRecord& record, std::uint64_t number, std::int64_t to_realtime,
+                    std::uint32_t version) {
   const std::uint64_t times = record.poll_and_busy.load();
   const std::uint64_t others = record.timeout_and_watcher.load();
-  const std::uint64_t facts = record.facts.load();
-  const auto ready = static_cast<std::uint32_t>(facts >> 34);
+  std::uint64_t facts = record.facts.load();
+  if (version == 1) facts = facts_from_1(facts);
+  const std::uint32_t ready = facts_ready(facts);
   Turn turn;
   turn.turn = number;
   turn.at_ns = record.at_ns.load() + static_cast<std::uint64_t>(to_realtime);
@@ -192,25 +202,27 @@ static Turn to_turn(const TurnRecord& record, std::uint64_t number, std::int64_t
   turn.timeout_ns = unpack_timeout(static_cast<std::uint32_t>(others));
   turn.watcher_ns = unpack_duration(static_cast<std::uint32_t>(others >> 32));
   turn.ready = ready == kFactsReadyUnknown ? kReadyUnknown : static_cast<std::int32_t>(ready);
-  turn.result = static_cast<WaitResult>((facts >> 32) & 3u);
-  turn.watcher = static_cast<std::uint32_t>((facts >> 16) & 0xFFFF);
+  turn.result = static_cast<WaitResult>(facts_result(facts));
+  turn.watcher = facts_watcher(facts);
+  turn.served_lost = facts_served(facts);  // until they are found
   return turn;
 }
 
 /// The turns after `after`, at most `limit` of them, the newest; true unless the file is short.
-bool copy_turns(const Bytes& bytes, std::uint64_t block, std::uint64_t ring, std::uint32_t capacity,
-                std::uint64_t head, std::uint64_t after, std::size_t limit,
-                std::int64_t to_realtime, std::vector<Turn>& out) {
+bool copy_turns(const Bytes& bytes, const TurnRing& turns, std::uint64_t head, std::uint64_t after,
+                std::size_t limit, std::int64_t to_realtime, std::vector<Turn>& out) {
+  const std::uint32_t capacity = turns.capacity;
   std::uint64_t first = head > capacity ? head - capacity + 1 : 1;
   first = std::max(first, after + 1);
   if (head >= limit) first = std::max(first, head - limit + 1);
   if (first > head) return true;
   const std::uint64_t wanted = head - first + 1;
   std::vector<TurnRecord> records(wanted);
-  if (!read_records(bytes, ring, capacity, first - 1, head, records.data())) return false;
+  if (!read_records(bytes, turns.ring, capacity, first - 1, head, records.data())) return false;
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
   LoopHot now;
-  if (!read_hot(bytes, block, kVersion, now)) return false;  // `turns` is there in every version
+  // `turns` is there in every version.
+  if (!read_hot(bytes, turns.block, kVersion, now)) return false;
   // The writer may be inside turn `turns` + 1, whose record takes the place of the one a whole ring
   // earlier.
   const std::uint64_t overwritten =
@@ -218,9 +230,120 @@ bool copy_turns(const Bytes& bytes, std::uint64_t block, std::uint64_t ring, std
   out.reserve(wanted);
   for (std::uint64_t i = 0; i < wanted; ++i) {
     if (first + i <= overwritten || !is_of_turn(records[i], first + i)) continue;
-    out.push_back(to_turn(records[i], first + i, to_realtime));
+    out.push_back(to_turn(records[i], first + i, to_realtime, turns.version));
   }
   return true;
+}
+
+/// Where the chunks of a loop's ServedRecords are.
+struct ServedChunks {
+  ServedKind kind = ServedKind::kNone;
+  std::uint32_t count = 0;
+  std::uint64_t offsets[kServedChunks] = {};
+
+  bool read(const Bytes& bytes, std::uint64_t block) {
+    if (!bytes.read(block + offsetof(LoopBlock, served_kind), &kind, sizeof kind) ||
+        (kind != ServedKind::kWatchers && kind != ServedKind::kDescriptors) ||
+        !bytes.read(block + offsetof(LoopBlock, served_chunk_count), &count, sizeof count) ||
+        count == 0 || count > kServedChunks) {
+      return false;
+    }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return bytes.read(block + offsetof(LoopBlock, served_chunks), offsets,
+                      count * sizeof(std::uint64_t)) &&
+           std::all_of(offsets, offsets + count, [](std::uint64_t at) { return at % 64 == 0; });
+  }
+};
+
+/// The readable ServedRecords, oldest first; false if the bytes are not there.
+static bool read_served(const Bytes& bytes, std::uint64_t block, ServedChunks& chunks,
+                        std::vector<ServedRecord>& out) {
+  const std::uint64_t head_at = block + offsetof(LoopBlock, hot) + offsetof(LoopHot, served);
+  std::uint64_t head = 0;
+  // The count first: once it is beyond the chunks that there are, there will be no more of them.
+  if (!bytes.read(head_at, &head, sizeof head)) return false;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (!chunks.read(bytes, block)) return false;
+  const std::uint64_t capacity = std::uint64_t{chunks.count} * kServedPerChunk;
+  const std::uint64_t first = head >= capacity ? head - capacity + 1 : 0;  // records before it
+  out.resize(head - first);
+  for (std::uint64_t done = first; done < head;) {
+    const std::uint64_t place = done % capacity;
+    const std::uint64_t in_chunk = place % kServedPerChunk;
+    const std::uint64_t some = std::min<std::uint64_t>(head - done, kServedPerChunk - in_chunk);
+    if (!bytes.read(chunks.offsets[place / kServedPerChunk] + in_chunk * sizeof(ServedRecord),
+                    out.data() + (done - first), some * sizeof(ServedRecord))) {
+      return false;
+    }
+    done += some;
+  }
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  std::uint64_t now = 0;
+  if (!bytes.read(head_at, &now, sizeof now)) return false;
+  // As with the turns: the writer may be inside record `now` + 1.
+  const std::uint64_t overwritten = now + 1 > capacity ? now + 1 - capacity : 0;
+  if (overwritten > first) {
+    const std::uint64_t gone = std::min<std::uint64_t>(overwritten - first, out.size());
+    out.erase(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(gone));
+  }
+  return true;
+}
+
+static Served to_served(const ServedRecord& record, ServedKind kind, std::size_t watchers) {
+  const auto who = static_cast<std::uint32_t>(record.turn_and_who.load() >> 32);
+  const std::uint64_t times = record.start_and_duration.load();
+  Served served;
+  if (kind == ServedKind::kWatchers) {
+    served.watcher = who <= watchers ? who : 0;
+  } else {
+    const std::uint32_t descriptor = who >> 20 & 0x1F;
+    served.fd = static_cast<std::int32_t>(who & 0xFFFFF);
+    served.kind = descriptor < kDescriptorKinds ? static_cast<DescriptorKind>(descriptor)
+                                                : DescriptorKind::kOther;
+    served.generation = static_cast<std::uint8_t>(who >> 25);
+  }
+  served.start_ns = unpack_duration(static_cast<std::uint32_t>(times));
+  served.ns = unpack_duration(static_cast<std::uint32_t>(times >> 32));
+  return served;
+}
+
+void copy_served(const Bytes& bytes, std::uint64_t block, LoopSnapshot& loop) {
+  ServedChunks chunks;
+  std::vector<ServedRecord> records;
+  if (!read_served(bytes, block, chunks, records)) return;
+  // Both are in order. From the newest back: what is newer than the turn is of turns that are not
+  // in `recent`, the one in progress first of all.
+  const auto turn_of = [&records](std::size_t i) {
+    return static_cast<std::uint32_t>(records[i].turn_and_who.load());
+  };
+  std::size_t end = records.size();
+  std::vector<std::pair<std::size_t, std::size_t>> ranges(loop.recent.size());
+  std::size_t kept = 0;
+  for (std::size_t i = loop.recent.size(); i > 0; --i) {
+    Turn& turn = loop.recent[i - 1];
+    const auto number = static_cast<std::uint32_t>(turn.turn);
+    while (end > 0 && static_cast<std::int32_t>(turn_of(end - 1) - number) > 0) --end;
+    std::size_t begin = end;
+    // A turn that was given up half-way (recording was paused) left records of the next one's
+    // number: no more than the turn says are its own.
+    const std::uint32_t wanted = turn.served_lost;
+    while (begin > 0 && end - begin < wanted && turn_of(begin - 1) == number) --begin;
+    ranges[i - 1] = {begin, end};
+    turn.served_count = static_cast<std::uint32_t>(end - begin);
+    turn.served_lost = wanted - turn.served_count;
+    kept += turn.served_count;
+    while (begin > 0 && turn_of(begin - 1) == number) --begin;
+    end = begin;
+  }
+  std::vector<Served> served;
+  served.reserve(kept);
+  for (std::size_t i = 0; i < loop.recent.size(); ++i) {
+    loop.recent[i].served_first = static_cast<std::uint32_t>(served.size());
+    for (std::size_t at = ranges[i].first; at < ranges[i].second; ++at) {
+      served.push_back(to_served(records[at], chunks.kind, loop.watchers.size()));
+    }
+  }
+  loop.served = std::make_shared<const std::vector<Served>>(std::move(served));
 }
 
 }  // namespace loopscope::recording

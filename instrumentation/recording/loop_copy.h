@@ -38,10 +38,21 @@ bool copy_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& wat
 /// In today's layout, whichever the recording's `version`.
 bool read_hot(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopHot& hot);
 
+/// Where a loop's turns are: its block, and the ring of `capacity` records.
+struct TurnRing {
+  std::uint64_t block;
+  std::uint64_t ring;
+  std::uint32_t capacity;
+  std::uint32_t version;  // of the recording
+};
+
 /// The turns after `after` up to `head`, at most `limit` of them, the newest. Those that are
 /// overwritten meanwhile are left out.
-bool copy_turns(const Bytes& bytes, std::uint64_t block, std::uint64_t ring, std::uint32_t capacity,
-                std::uint64_t head, std::uint64_t after, std::size_t limit,
-                std::int64_t to_realtime, std::vector<Turn>& out);
+bool copy_turns(const Bytes& bytes, const TurnRing& turns, std::uint64_t head, std::uint64_t after,
+                std::size_t limit, std::int64_t to_realtime, std::vector<Turn>& out);
+
+/// What was served in the turns that copy_turns() gave; each exactly as it was written. Nothing if
+/// the loop does not record it, or what says where it lies makes no sense. After the watchers.
+void copy_served(const Bytes& bytes, std::uint64_t block, LoopSnapshot& loop);
 
 }  // namespace loopscope::recording

@@ -35,6 +35,12 @@ std::uint32_t ring_size(std::uint32_t wanted) noexcept {
   return size;
 }
 
+/// Chunks of ServedRecords for a ring of so many turns.
+std::uint32_t served_chunks(std::uint32_t turns) noexcept {
+  const std::uint32_t wanted = 2 * turns / kServedPerChunk;
+  return wanted < 1 ? 1 : wanted < kServedChunks ? wanted : kServedChunks;
+}
+
 }  // namespace
 
 void LoopRecorder::clear(HistogramTotals& totals) noexcept {
@@ -123,7 +129,7 @@ void LoopRecorder::fold(std::uint64_t last, std::uint64_t poll, std::uint64_t bu
         given ? busy : unpack_duration(static_cast<std::uint32_t>(times >> 32));
     count(hot.poll_wait, block.poll_wait_buckets[time_index(waited)], waited);
     count(hot.busy, block.busy_buckets[time_index(worked)], worked);
-    const auto ready = static_cast<std::uint32_t>(record.facts.load() >> 34);
+    const std::uint32_t ready = facts_ready(record.facts.load());
     if (ready != kFactsReadyUnknown) {
       count(hot.ready, block.ready_buckets[count_index(ready)], ready);
     }
@@ -166,6 +172,9 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   worst_busy_ns_ = 0;
   worst_lag_ns_ = 0;
   worst_is_new_ = false;
+  served_at_ = served_end_ = nullptr;
+  served_ = served_before_ = 0;
+  served_chunk_ = served_chunks_ = 0;
   if (!process_.active()) return;
 
   const int saved = errno;
@@ -202,7 +211,9 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
     block_ = region.at<LoopBlock>(entry->block_offset.load());
   } else if (made < kMaxLoops && reserve_loop_entry(region, made)) {
     const std::uint64_t ring_bytes = turns * sizeof(TurnRecord);
-    const std::uint64_t offset = allocate(region, sizeof(LoopBlock) + ring_bytes);
+    const bool serves = settings.served != ServedKind::kNone;
+    const std::uint64_t offset =
+        allocate(region, sizeof(LoopBlock) + ring_bytes + (serves ? kServedChunkBytes : 0));
     if (offset != 0) {
       id_ = made;
       entry = &region.loops()[made];
@@ -210,6 +221,10 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
       block_ = region.at<LoopBlock>(offset);
       block_->ring_turns.store(turns);
       block_->ring_offset.store(offset + sizeof(LoopBlock));
+      if (serves) {
+        block_->served_chunks[0].store(offset + sizeof(LoopBlock) + ring_bytes);
+        block_->served_chunk_count.store(1);
+      }
       entry->block_offset.store_release(offset);
     }
   }
@@ -230,6 +245,7 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   hot.watcher_since_ns.store(0);
   hot.turns.store(0);
   hot.folded.store(0);
+  hot.served.store(0);
   hot.current_turn.store(0);
   for (Cell<std::uint64_t>* counter :
        {&hot.nonblocking, &hot.timeouts, &hot.interrupted, &hot.errors, &hot.saturated,
@@ -261,6 +277,10 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   ring_ = region.at<TurnRecord>(block.ring_offset.load());
   ring_mask_ = block.ring_turns.load() - 1;
   for (std::uint32_t i = 0; i <= ring_mask_; ++i) ring_[i].facts.store(0);
+  // A block that changes hands keeps its chunks; the count alone says what in them is in use.
+  block.served_kind.store(settings.served);
+  if (settings.served != ServedKind::kNone) served_chunks_ = served_chunks(turns);
+  served_chunk_ = ~0u;  // the first is the next
 
   if (id_ == made) {
     header.loop_count.store_release(made + 1);
@@ -279,7 +299,59 @@ void LoopRecorder::forget_progress() noexcept {
   callbacks_ = 0;
   top_watcher_ = 0;
   top_ns_ = 0;
+  served_before_ = served_;
   ++stamp_;
+}
+
+void LoopRecorder::interrupt_callback(std::uint64_t now) noexcept {
+  if (turn_start_ == 0) return;
+  // Since its start or, if that is later, since what was nested in it before ended (or this turn's
+  // wait did).
+  const std::uint64_t since = block_->hot.watcher_since_ns.load();
+  put_served(running_, mark_ > since ? mark_ : since, now);
+}
+
+bool LoopRecorder::served_grows() const noexcept {
+  if (block_ == nullptr || !served_needs_room()) return false;
+  const std::uint32_t made = block_->served_chunk_count.load();
+  // Only where all that there are have just been filled for the first time: a record's place must
+  // not change.
+  return made < served_chunks_ && served_ == std::uint64_t{made} * kServedPerChunk;
+}
+
+void LoopRecorder::prepare_served() noexcept {
+  if (block_ == nullptr || served_chunks_ == 0 || !served_needs_room()) return;
+  if (served_grows()) add_served_chunk();
+  const std::uint32_t made = block_->served_chunk_count.load();
+  if (made == 0) return;
+  const std::uint32_t next = served_chunk_ + 1 < made ? served_chunk_ + 1 : 0;
+  served_chunk_ = next;
+  served_at_ = process_.region_.at<ServedRecord>(block_->served_chunks[next].load());
+  served_end_ = served_at_ + kServedPerChunk;
+}
+
+/// One more at the end. If there is no room, there will not be from then on.
+void LoopRecorder::add_served_chunk() noexcept {
+  const Region& region = process_.region_;
+  const Header& header = *region.header();
+  // What loops and names will want comes first.
+  constexpr std::uint64_t kKeptWhenSealed = 512 * 1024;
+  const std::uint64_t room =
+      (region.sealed ? region.prepared_end : region.bytes) - header.heap_offset;
+  const std::uint64_t kept = region.sealed ? kKeptWhenSealed : room / 2;
+  std::uint64_t offset = 0;
+  if (header.heap_used.load() + kServedChunkBytes + kept <= room) {
+    const int saved = errno;
+    offset = allocate(region, kServedChunkBytes);
+    errno = saved;
+  }
+  const std::uint32_t made = block_->served_chunk_count.load();
+  if (offset == 0) {
+    served_chunks_ = made;
+    return;
+  }
+  block_->served_chunks[made].store(offset);
+  block_->served_chunk_count.store_release(made + 1);
 }
 
 void LoopRecorder::move_to_child() noexcept {
@@ -301,6 +373,7 @@ void LoopRecorder::move_to_child() noexcept {
   settings.backend = old->backend.raw;
   settings.stall_threshold_ns = stall_threshold_ns_;
   settings.ring_turns = old->ring_turns.load();
+  settings.served = old->served_kind.load();
   allocate_block(settings);
   for (WatcherRef ref = 1; ref <= old_count; ++ref) {
     const WatcherBlock& was = *old_watchers[ref];

@@ -6,7 +6,8 @@
 // Thread-safety: a LoopRecorder and its watchers belong to the thread that runs the loop; making
 // and ending them may happen on any thread. Cost of a turn (poll_begin + poll_end): two clock
 // reads and a record of 32 bytes, and its share of counting 32 turns at once. No locked
-// instruction, no allocation, no system call (bar a clock_gettime(2) four times a second). Fork:
+// instruction, no allocation, no system call (bar a clock_gettime(2) four times a second, and one
+// to reserve a page for each 256 of the first some thousand callbacks or descriptors served). Fork:
 // the first operation in a forked child gives the child a recording of its own and moves the loop
 // there; the parent's is never touched. Nothing here throws; what cannot be recorded is dropped and
 // counted. errno is kept.
@@ -56,6 +57,7 @@ struct LoopSettings {
   const char* backend = "";
   std::uint64_t stall_threshold_ns = 100'000'000;
   std::uint32_t ring_turns = kDefaultRingTurns;  // rounded up to a power of two, 64 … 2^20
+  ServedKind served = ServedKind::kWatchers;     // kWatchers: written by callback_end()
 };
 
 class LoopRecorder {
@@ -141,6 +143,23 @@ class LoopRecorder {
   /// Events that the wait of this turn returned, kReadyUnknown if not known.
   std::int32_t ready() const noexcept { return ready_; }
 
+  // --- what was served in the turn in progress ---
+
+  /// From `from` to `until` (CLOCK_MONOTONIC ns) the turn in progress served `who`, see
+  /// ServedRecord; after what was served before. For ServedKind::kDescriptors.
+  void served(std::uint32_t who, std::uint64_t from, std::uint64_t until) noexcept {
+    if (block_ == nullptr || turn_start_ == 0) [[unlikely]]
+      return;
+    // Another clock than ours may be a little behind.
+    if (from < turn_start_) from = turn_start_;
+    put_served(who, from, until > from ? until : from);
+  }
+  /// Whether the next record needs prepare_served() first, and whether that reserves memory, by
+  /// system calls. served() calls it if nobody has.
+  bool served_needs_room() const noexcept { return served_at_ >= served_end_; }
+  bool served_grows() const noexcept;
+  void prepare_served() noexcept;
+
   /// Whether the turn that the last call finished is the longest so far; until told by whom.
   bool worst_is_new() const noexcept { return worst_is_new_; }
   /// The descriptor that took most of it; `site` that opened it, index plus 1, 0: unknown.
@@ -199,6 +218,12 @@ class LoopRecorder {
   void begin_at(std::uint64_t now) noexcept;
   void end_at(const WaitOutcome& outcome, std::uint64_t now) noexcept;
   void finish_turn(std::uint64_t now) noexcept;
+  /// In a turn; neither `from` before it nor `until` before `from`.
+  void put_served(std::uint32_t who, std::uint64_t from, std::uint64_t until) noexcept;
+  /// The callback that is running was until `now`, and something nested in it or another turn
+  /// begins.
+  void interrupt_callback(std::uint64_t now) noexcept;
+  void add_served_chunk() noexcept;
   void count_rare(std::int32_t ready) noexcept;
   /// A stall, or longer than any turn before.
   void long_turn(std::uint64_t turn, std::uint64_t busy) noexcept;
@@ -241,6 +266,10 @@ class LoopRecorder {
   WatcherRef top_watcher_ = 0;
   std::uint32_t callbacks_ = 0;  // named callbacks that ran in this turn
   bool worst_is_new_ = false;
+  ServedRecord* served_at_ = nullptr;  // where the next one goes; served_end_: into the next chunk
+  ServedRecord* served_end_ = nullptr;
+  std::uint64_t served_ = 0;         // so many were written
+  std::uint64_t served_before_ = 0;  // so many before the turn in progress
   Clock clock_;
 
   ProcessRecorder& process_;
@@ -250,6 +279,8 @@ class LoopRecorder {
   WatcherRef running_ = 0;
   std::uint32_t stamp_ = 1;  // frames from before a fork or a pause are void
   std::uint32_t watcher_count_ = 0;
+  std::uint32_t served_chunk_ = 0;   // that served_end_ ends
+  std::uint32_t served_chunks_ = 0;  // at most; 0: what is served is not recorded
   LoopBlock* made_block_ = nullptr;  // what block_ is while not paused
   std::uint32_t id_ = 0;
   std::int32_t thread_id_ = 0;
@@ -302,13 +333,17 @@ inline void LoopRecorder::finish_turn(std::uint64_t now) noexcept {
   const std::uint64_t poll = hot.current_poll_ns.load();
   const std::int32_t ready = hot.current_ready.load();
   const std::uint64_t turn = hot.turns.load() + 1;
+  if (running_ != 0) [[unlikely]]
+    interrupt_callback(now);
 
   TurnRecord& record = ring_[(turn - 1) & ring_mask_];
   record.at_ns.store(turn_start_);
   record.poll_and_busy.store(pack_duration(poll) | (std::uint64_t{pack_duration(busy)} << 32));
   record.timeout_and_watcher.store(pack_timeout(hot.current_timeout_ns.load()) |
                                    (std::uint64_t{pack_duration(top_ns_)} << 32));
-  record.facts.store(pack_facts(ready, hot.current_result.load(), top_watcher_, turn));
+  record.facts.store(
+      pack_facts(ready, hot.current_result.load(), top_watcher_, served_ - served_before_, turn));
+  served_before_ = served_;
   // Published last: once a reader has copied the ring and `turns` has not moved past what it
   // copied, the copy is whole.
   hot.turns.store_release(turn);
@@ -329,12 +364,34 @@ inline void LoopRecorder::finish_turn(std::uint64_t now) noexcept {
   top_ns_ = 0;
 }
 
+inline void LoopRecorder::put_served(std::uint32_t who, std::uint64_t from,
+                                     std::uint64_t until) noexcept {
+  if (served_needs_room()) [[unlikely]] {
+    prepare_served();
+    if (served_needs_room()) return;
+  }
+  LoopHot& hot = block_->hot;
+  // A reader that sees any of what follows sees the count of the record before: it throws away what
+  // lies where this one goes.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  served_at_->turn_and_who.store(((hot.turns.load() + 1) & 0xFFFFFFFF) | std::uint64_t{who} << 32);
+  served_at_->start_and_duration.store(pack_durations(from - turn_start_, until - from));
+  // The ring is larger than the nearest caches, and what a store waits for is paid at the next
+  // system call: the line is asked for some records ahead.
+  __builtin_prefetch(served_at_ + 16, 1);
+  ++served_at_;
+  hot.served.store_release(++served_);
+}
+
 inline LoopRecorder::CallbackFrame LoopRecorder::callback_begin(WatcherRef watcher,
                                                                 bool exact_start) noexcept {
   settle_fork();
   if (block_ == nullptr) [[unlikely]]
     return {0, 0, 0, 0};
-  const std::uint64_t start = exact_start ? clock_.now() : mark_;
+  const bool nested = running_ != 0;
+  const std::uint64_t start = exact_start || nested ? clock_.now() : mark_;
+  if (nested) [[unlikely]]
+    interrupt_callback(start);
   const CallbackFrame frame{start, excluded_ns_, running_, stamp_};
   excluded_ns_ = 0;
   running_ = watcher;
@@ -352,6 +409,9 @@ inline void LoopRecorder::callback_end(const CallbackFrame& frame, WatcherRef wa
   const std::uint64_t own = total > excluded_ns_ ? total - excluded_ns_ : 0;
   excluded_ns_ = frame.excluded_ns + total;
   running_ = frame.outer;
+  // Where the last thing nested in it ended, if anything was.
+  if (turn_start_ != 0) [[likely]]
+    put_served(watcher, mark_ > frame.start_ns ? mark_ : frame.start_ns, now);
   mark_ = now;
   block_->hot.running_watcher.store(frame.outer);
   ++callbacks_;

@@ -296,7 +296,27 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
     return Error{Error::Code::kFormat,
                  path_ + " is damaged or truncated: its descriptors cannot be read"};
   }
+  if (options.served) find_gone(out);
   return out;
+}
+
+void Reader::find_gone(RecordingSnapshot& recording) {
+  if (!recording.ledger) return;
+  const std::vector<FdRecord>& fds = recording.ledger->fds;  // open ones, rising
+  for (LoopSnapshot& loop : recording.loops) {
+    if (!loop.served) continue;
+    std::vector<Served> served = *loop.served;
+    for (Served& one : served) {
+      // Even: the ledger did not know what had the number then.
+      if (one.fd < 0 || one.generation % 2 == 0) continue;
+      const auto now =
+          std::lower_bound(fds.begin(), fds.end(), one.fd,
+                           [](const FdRecord& record, std::int32_t fd) { return record.fd < fd; });
+      one.gone = now == fds.end() || now->fd != one.fd ||
+                 (now->generation & kServedGenerationMask) != one.generation;
+    }
+    loop.served = std::make_shared<const std::vector<Served>>(std::move(served));
+  }
 }
 
 bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& options,
@@ -418,10 +438,11 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   if (options.cursors != nullptr) cursor = &(*options.cursors)[{id, generation}];
   const std::uint64_t after = cursor != nullptr ? *cursor : 0;
   const std::uint64_t head = hot.turns.load();
-  if (!copy_turns(*bytes_, block_at, ring, capacity, head, after, options.recent, to_realtime,
-                  loop.recent)) {
+  const TurnRing turns{block_at, ring, capacity, header_.version};
+  if (!copy_turns(*bytes_, turns, head, after, options.recent, to_realtime, loop.recent)) {
     return false;
   }
+  if (options.served && header_.version >= 2) copy_served(*bytes_, block_at, loop);
   for (Turn& turn : loop.recent) {
     if (turn.watcher > loop.watchers.size()) turn.watcher = 0;
   }
@@ -548,7 +569,8 @@ Follow Reader::next(std::uint32_t loop_id, std::uint64_t& cursor, Turn& turn, st
   }
   std::vector<Turn> turns;
   const std::uint64_t wanted = cursor + 1;
-  if (copy_turns(*bytes_, block_at, ring, capacity, wanted, cursor, 1, 0, turns) &&
+  if (copy_turns(*bytes_, {block_at, ring, capacity, header_.version}, wanted, cursor, 1, 0,
+                 turns) &&
       turns.size() == 1) {
     cursor = wanted;
     turn = turns.front();

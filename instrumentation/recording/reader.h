@@ -33,6 +33,8 @@ struct ReadOptions {
   TurnCursors* cursors = nullptr;
   /// With the texts of descriptors: target, addresses.
   bool details = false;
+  /// With what was served in the turns. 0.1 ms more for a loop whose ring is full.
+  bool served = false;
 };
 
 /// A loop whose turn has been busy for long, and still is.
@@ -91,6 +93,8 @@ class Reader {
   bool load_header(Header& header) const;
   Result<void> check_header();
   bool became_another_program() const;
+  /// Which of the descriptors that were served are still what has their number.
+  static void find_gone(RecordingSnapshot& recording);
   bool read_worst(std::uint64_t block_at, LoopSnapshot& loop, std::int64_t to_realtime) const;
   bool read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& options,
                  std::int64_t to_realtime, bool alive) const;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/command_name.h"
 #include "instrumentation/recording/paths.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -118,10 +119,9 @@ void describe_process(Header& header, const RegionSettings& settings) {
 
   // argv[0], not /proc/self/exe (redis-server's names redis-check-rdb) and not comm (a thread may
   // have renamed itself).
-  const char* name = header.argv;
-  const char* slash = strrchr(name, '/');
-  if (slash != nullptr) name = slash + 1;
-  memcpy(header.command, name, strnlen(name, sizeof header.command - 1));
+  const TextPiece name = command_name(header.argv, names_this_program);
+  constexpr std::size_t kLongest = sizeof header.command - 1;
+  memcpy(header.command, name.text, name.size < kLongest ? name.size : kLongest);
 
   struct stat exe {};
   if (stat("/proc/self/exe", &exe) == 0) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -43,6 +44,17 @@ struct Histogram {
   void add(std::uint64_t value);  // used to fold the turn in progress in; keeps `buckets` sorted
 };
 
+/// A stretch of a turn's busy part: one watcher's callback ran, or one descriptor was served.
+struct Served {
+  std::uint32_t watcher = 0;  // index into LoopSnapshot::watchers + 1; 0: a descriptor, or no name
+  std::int32_t fd = -1;       // -1: a watcher
+  DescriptorKind kind = DescriptorKind::kOther;  // of the descriptor, as it was then
+  std::uint8_t generation = 0;                   // low bits of its generation then
+  std::optional<bool> gone;    // of a descriptor: it is not what has that number now; none: unknown
+  std::uint64_t start_ns = 0;  // since the wait's return
+  std::uint64_t ns = 0;
+};
+
 struct Turn {
   std::uint64_t turn = 0;
   std::uint64_t at_ns = 0;  // CLOCK_REALTIME at the wait's return
@@ -53,6 +65,12 @@ struct Turn {
   WaitResult result = WaitResult::kEvents;
   std::uint32_t watcher = 0;  // index into LoopSnapshot::watchers + 1; 0: none
   std::uint64_t watcher_ns = 0;
+  /// LoopSnapshot::served[served_first …), so many, in order; kNoServed: not known or not asked
+  /// for.
+  std::uint32_t served_first = kNoServed;
+  std::uint32_t served_count = 0;
+  std::uint32_t served_lost = 0;  // so many more there were, before those that are given
+  static constexpr std::uint32_t kNoServed = ~0u;
 };
 
 struct WatcherSnapshot {
@@ -128,6 +146,9 @@ struct LoopSnapshot {
   std::vector<Turn> recent;       // oldest first
   std::uint64_t recent_lost = 0;  // turns between the cursor asked for and the first in `recent`
   std::uint32_t ring_turns = 0;
+  /// What was served in the turns of `recent`; null unless asked for (ReadOptions::served) and
+  /// known. Shared, because it is large and a snapshot is copied for each of its readers.
+  std::shared_ptr<const std::vector<Served>> served;
   /// 0: all of the above is one exact cut. Else so many turns at most may be missing, ahead, or
   /// counted twice in any one of the values.
   std::uint64_t skew_turns = 0;

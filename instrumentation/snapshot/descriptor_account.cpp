@@ -326,43 +326,55 @@ std::vector<recording::Registration> DescriptorAccount::registered(
   return open;
 }
 
-void DescriptorAccount::list(ProcessSnapshot& process) {
+void DescriptorAccount::list_by_kernel(ProcessSnapshot& process, std::size_t most) {
   const RecordingSnapshot& recording = process.recording;
+  // The census may be old where there are many, see CollectorTiming.
+  auto open = process::list_open(recording.pid);
+  if (!open) return;
   std::vector<Descriptor>& listed = process.descriptors.emplace();
-  std::size_t questions = 0;
+  if (!open->listed) {  // the kernel says how many, and not which
+    process.descriptors_left_out = open->open;
+    return;
+  }
+  std::vector<std::int32_t>& numbers = open->numbers;
+  if (numbers.size() > most) {
+    process.descriptors_left_out = numbers.size() - most;
+    numbers.resize(most);
+  }
+  described_ = process::describe_descriptors(recording.pid, numbers, described_);
+  listed.reserve(described_.size());
+  for (const auto& [number, what] : described_) {
+    Descriptor& one = listed.emplace_back();
+    one.unseen = true;
+    one.record.fd = number;
+    one.record.kind = what.kind;
+    one.record.target = what.target;
+  }
+  for (const auto& [number, epoll_fd] : recording.registered) {
+    const auto found =
+        std::lower_bound(listed.begin(), listed.end(), number,
+                         [](const Descriptor& one, std::int32_t fd) { return one.record.fd < fd; });
+    if (found != listed.end() && found->record.fd == number) {
+      found->record.registered_epoll_fd = epoll_fd;
+    }
+  }
+}
+
+void DescriptorAccount::list(ProcessSnapshot& process, std::size_t most, bool ask_all) {
+  const RecordingSnapshot& recording = process.recording;
   if (!recording.ledger) {
-    if (!looked_) {
-      process.descriptors.reset();
-      return;
-    }
-    for (const std::int32_t number : census_.numbers) {
-      if (questions >= kMostAsked) break;
-      auto what = process::describe_descriptor(recording.pid, number);
-      ++questions;
-      if (!what) continue;
-      Descriptor& one = listed.emplace_back();
-      one.unseen = true;
-      one.record.fd = number;
-      one.record.kind = what->kind;
-      one.record.target = std::move(what->target);
-    }
-    for (const auto& [number, epoll_fd] : recording.registered) {
-      const auto found = std::lower_bound(
-          listed.begin(), listed.end(), number,
-          [](const Descriptor& one, std::int32_t fd) { return one.record.fd < fd; });
-      if (found != listed.end() && found->record.fd == number) {
-        found->record.registered_epoll_fd = epoll_fd;
-      }
-    }
-    process.descriptors_left_out =
-        census_.numbers.size() - std::min(census_.numbers.size(), questions);
+    if (looked_) list_by_kernel(process, ask_all ? most : std::min(most, kMostAsked));
     return;
   }
 
+  std::vector<Descriptor>& listed = process.descriptors.emplace();
+  listed.reserve(std::min(most, recording.ledger->fds.size() + unseen_.size()));
+  const std::size_t most_questions = ask_all ? most : kMostAsked;
+  std::size_t questions = 0;
   const auto waits = wakeups(recording);
   for (const FdRecord& fd : recording.ledger->fds) {
     if (!is_open(fd)) continue;
-    if (listed.size() >= kMostListed) {
+    if (listed.size() >= most) {
       ++process.descriptors_left_out;
       continue;
     }
@@ -370,7 +382,7 @@ void DescriptorAccount::list(ProcessSnapshot& process) {
     one.record = fd;
     const bool vague =
         fd.kind == DescriptorKind::kOther || (fd.target.empty() && has_telling_target(fd.kind));
-    if (vague && looked_ && asked(fd) == nullptr && questions < kMostAsked) {
+    if (vague && looked_ && asked(fd) == nullptr && questions < most_questions) {
       ++questions;
       ask(recording.pid, fd);
     }

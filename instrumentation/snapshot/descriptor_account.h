@@ -51,8 +51,10 @@ class DescriptorAccount {
 
   /// What was found; without a successful look before, what the ledger alone says.
   DescriptorSummary summary(const recording::RecordingSnapshot& recording) const;
-  /// Each open descriptor, rising, at most kMostListed.
-  void list(ProcessSnapshot& process);
+  /// Each open descriptor, rising, at most `most`. What only the kernel can tell of them is asked
+  /// of all (`ask_all`), or of kMostAsked each time: the rest of a ledger's then by a later call,
+  /// and of a source without a ledger no more are listed.
+  void list(ProcessSnapshot& process, std::size_t most, bool ask_all);
   /// Whether a descriptor that the ledger has as open is.
   bool is_open(const recording::FdRecord& fd) const;
   /// The registrations of `recording` whose number is open.
@@ -81,6 +83,7 @@ class DescriptorAccount {
   };
 
   bool has_unsettled() const;
+  void list_by_kernel(ProcessSnapshot& process, std::size_t most);
   bool take_census(std::int32_t pid, const CollectorTiming& timing);
   bool reconcile(const recording::Reader& reader, const recording::RecordingSnapshot& recording,
                  const CollectorTiming& timing);
@@ -101,7 +104,8 @@ class DescriptorAccount {
   std::uint64_t peak_ = 0;
   std::optional<std::uint64_t> limit_;
 
-  process::DescriptorCensus census_;  // of a source without a ledger
+  process::DescriptorCensus census_;                     // of a source without a ledger
+  std::vector<process::DescribedDescriptor> described_;  // likewise: the last list
 
   std::map<std::int32_t, Unseen> unseen_;
   std::map<std::int32_t, std::uint32_t> gone_;  // closed out of sight: number -> its generation

@@ -92,6 +92,9 @@ struct LoopHistory {
 /// Of processes that ended, only so many keep all their turns; of earlier ones the last few.
 constexpr std::size_t kEndedWithTurns = 32;
 constexpr std::size_t kTurnsOfEnded = 64;
+/// And of all of them together only so many descriptors (350 bytes each) are kept; those of the one
+/// that ended last in any case.
+constexpr std::size_t kDescriptorsOfEnded = 1u << 18;
 
 /// One recording and what is kept about its process between two collections.
 struct Source {
@@ -103,8 +106,10 @@ struct Source {
   SiteBook sites;
   std::map<std::pair<std::uint32_t, std::uint64_t>, LoopHistory> history;
 
-  /// What the recording said after its process was gone, with all turns and descriptors.
+  /// What the recording said after its process was gone, with all turns; the descriptors by
+  /// themselves, so that nobody copies them who does not want them.
   std::optional<ProcessSnapshot> final_words;
+  std::optional<std::vector<Descriptor>> final_descriptors;
   std::uint64_t ended_ns = 0;  // CLOCK_REALTIME; if it is not known, when it was noticed
   bool removed = false;        // the file
 
@@ -298,6 +303,39 @@ static void learn_ends(std::vector<ProcessSnapshot>& processes) {
   }
 }
 
+/// Leaves of the descriptors what was asked for.
+static void show_descriptors(ProcessSnapshot& process, const CollectOptions& options) {
+  auto& list = process.descriptors;
+  if (options.table || !list) return;
+  if (!options.descriptors) {
+    list.reset();
+    process.descriptors_left_out = 0;
+  } else if (list->size() > kMostListed) {
+    process.descriptors_left_out += list->size() - kMostListed;
+    list->resize(kMostListed);
+  }
+}
+
+/// Leaves of what was served that of the turns that are left.
+static void cut_served(LoopSnapshot& loop) {
+  if (!loop.served) return;
+  std::size_t wanted = 0;
+  for (const recording::Turn& turn : loop.recent) wanted += turn.served_count;
+  if (loop.served->size() <= wanted) return;
+  std::vector<recording::Served> kept;
+  kept.reserve(wanted);
+  for (recording::Turn& turn : loop.recent) {
+    const auto first = loop.served->begin() + static_cast<std::ptrdiff_t>(turn.served_first);
+    turn.served_first = static_cast<std::uint32_t>(kept.size());
+    kept.insert(kept.end(), first, first + static_cast<std::ptrdiff_t>(turn.served_count));
+  }
+  loop.served = std::make_shared<const std::vector<recording::Served>>(std::move(kept));
+}
+
+static void forget_served(ProcessSnapshot& process) {
+  for (LoopSnapshot& loop : process.recording.loops) loop.served.reset();
+}
+
 struct Collector::Impl {
   std::mutex mutex;
   Mode mode = Mode::kServe;
@@ -366,13 +404,16 @@ struct Collector::Impl {
     });
   }
 
-  recording::Result<RecordingSnapshot> read(Source& source, bool details) {
+  recording::Result<RecordingSnapshot> read(Source& source, bool details, bool table, bool served) {
     // The rules want the whole ring, however little of it a view asks for.
-    recording::ReadOptions options{std::numeric_limits<std::size_t>::max(), nullptr, details};
+    constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
+    recording::ReadOptions options{table ? 0 : kAll, nullptr, details || table, served && !table};
     auto recording = source.reader->read(options);
     // What a process leaves is kept whole.
-    if (recording && recording->finished && recording->ledger && !details) {
+    if (recording && recording->finished && (table || !served || (recording->ledger && !details))) {
+      options.recent = kAll;
       options.details = true;
+      options.served = true;
       recording = source.reader->read(options);
     }
     return recording;
@@ -384,7 +425,10 @@ struct Collector::Impl {
     const bool finished = process.recording.finished;
     bool all_named = true;
     if (auto& ledger = process.recording.ledger) {
-      if (list || finished) source.account.list(process);
+      // Of one that has ended they are kept, for a table of them too.
+      if (list || finished) {
+        source.account.list(process, finished ? kMostInTable : kMostListed, false);
+      }
       all_named = source.sites.describe(
           process, [&source](const recording::FdRecord& fd) { return source.account.is_open(fd); },
           names.get(), time);
@@ -392,14 +436,27 @@ struct Collector::Impl {
       ledger->sites = {};
       ledger->modules = {};
     } else if (list) {
-      source.account.list(process);
+      source.account.list(process, kMostListed, false);
     }
     if (!finished || !all_named) return;
     source.ended_ns =
         process.recording.ended_ns != 0 ? process.recording.ended_ns : recording::realtime_ns();
+    source.final_descriptors = std::exchange(process.descriptors, std::nullopt);
     source.final_words = process;
+    process.descriptors = source.final_descriptors;
     source.reader.reset();
     source.history.clear();
+  }
+
+  /// Only what a table of its descriptors shows.
+  static void describe_table(Source& source, ProcessSnapshot& process) {
+    process.fds = source.account.summary(process.recording);
+    source.account.list(process, kMostInTable, true);
+    if (auto& ledger = process.recording.ledger) {
+      ledger->fds = {};
+      ledger->sites = {};
+      ledger->modules = {};
+    }
   }
 
   /// Keeps what ended processes take in memory and in the directory within bounds.
@@ -408,19 +465,22 @@ struct Collector::Impl {
     for (const auto& [path, source] : sources) {
       if (source.final_words) ended.emplace_back(source.ended_ns, &path);
     }
-    if (ended.size() <= kEndedWithTurns) return;
     std::sort(ended.begin(), ended.end(), [](const auto& a, const auto& b) {
       return std::tie(b.first, *b.second) < std::tie(a.first, *a.second);  // newest first
     });
+    std::size_t descriptors = 0;
     for (std::size_t i = 0; i < ended.size(); ++i) {
       const std::string path = *ended[i].second;
       Source& source = sources.find(path)->second;
+      auto& list = source.final_descriptors;
+      if (list) descriptors += list->size();
+      if (i >= kEndedWithTurns || (i > 0 && descriptors > kDescriptorsOfEnded)) list.reset();
       if (i >= kEndedWithTurns) {
         for (LoopSnapshot& loop : source.final_words->recording.loops) {
           cut_recent(loop, kTurnsOfEnded, nullptr);
           loop.recent.shrink_to_fit();
+          cut_served(loop);
         }
-        source.final_words->descriptors.reset();
       }
       if (!run_pid) continue;
       if (i >= recording::kKeptRecordings && !source.removed) {
@@ -490,7 +550,7 @@ void Collector::tend() {
   const NamingTime time(impl_->timing.naming_ns);
   for (auto& [path, source] : impl_->sources) {
     if (source.final_words || source.reader->alive()) continue;
-    auto recording = impl_->read(source, true);
+    auto recording = impl_->read(source, true, false, true);
     if (!recording) continue;  // collect() says why
     ProcessSnapshot process = begin_describing(source, *std::move(recording), impl_->timing);
     impl_->describe(source, process, true, time);
@@ -511,10 +571,12 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
     if (options.pid && source.pid != *options.pid) continue;
     if (source.final_words) {
       ProcessSnapshot& process = host.processes.emplace_back(*source.final_words);
-      if (!options.descriptors) process.descriptors.reset();
+      if (options.descriptors || options.table) process.descriptors = source.final_descriptors;
+      show_descriptors(process, options);
+      if (!options.served) forget_served(process);
       continue;
     }
-    auto recording = impl_->read(source, options.descriptors);
+    auto recording = impl_->read(source, options.descriptors, options.table, options.served);
     if (!recording) {
       host.unreadable.push_back({path, recording.error().message});
       continue;
@@ -528,8 +590,13 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
   const NamingTime time(impl_->timing.naming_ns);
   for (auto& [source, process] : living) {
     source->account.look_again(*source->reader, process.recording);
-    impl_->describe(*source, process, options.descriptors, time);
-    if (!options.descriptors) process.descriptors.reset();
+    if (options.table && !process.recording.finished) {
+      Impl::describe_table(*source, process);
+    } else {
+      impl_->describe(*source, process, options.descriptors || options.table, time);
+    }
+    show_descriptors(process, options);
+    if (!options.served) forget_served(process);
     host.processes.push_back(std::move(process));
   }
   impl_->tidy();

@@ -166,12 +166,19 @@ struct CollectOptions {
   /// With ProcessSnapshot::descriptors: 0.3 µs a descriptor more, and 2 µs for those whose target
   /// only the kernel knows.
   bool descriptors = false;
+  /// For a table of descriptors: as `descriptors`, but all of them (kMostInTable), and of running
+  /// processes nothing that such a table does not show: no turns, findings or open sites.
+  bool table = false;
+  /// With LoopSnapshot::served: 0.1 ms a loop more.
+  bool served = false;
   /// Only processes of this number.
   std::optional<std::int32_t> pid = {};
 };
 
-/// At most so many descriptors of a process are listed.
+/// At most so many descriptors of a process are in a snapshot.
 inline constexpr std::size_t kMostListed = 65536;
+/// And in a table of them: more cannot be in a ledger. 350 bytes each.
+inline constexpr std::size_t kMostInTable = 1u << 20;
 
 struct CollectorTiming {
   /// Directories are scanned for new and vanished recordings at most so often.

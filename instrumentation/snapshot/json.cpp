@@ -198,18 +198,6 @@ const char* phase_name(recording::Phase phase) {
   return "outside";
 }
 
-const char* source_name(recording::SourceKind source) {
-  switch (source) {
-    case recording::SourceKind::kLibrary:
-      return "library";
-    case recording::SourceKind::kProbe:
-      return "probe";
-    case recording::SourceKind::kKernel:
-      return "kernel";
-  }
-  return "library";
-}
-
 const char* life_name(recording::Life life) {
   switch (life) {
     case recording::Life::kRunning:
@@ -264,6 +252,41 @@ void write_watcher_time(Writer& json, const LoopSnapshot& loop, std::uint32_t wa
   json.key("watcher_seconds").seconds_or_null(named ? ns : std::nullopt);
 }
 
+/// What was served in a turn, if that is to be told.
+void write_served(Writer& json, const LoopSnapshot& loop, const recording::Turn& turn) {
+  if (!loop.served || turn.served_first == recording::Turn::kNoServed) return;
+  const std::vector<recording::Served>& all = *loop.served;
+  const std::size_t end =
+      std::min<std::size_t>(all.size(), std::size_t{turn.served_first} + turn.served_count);
+  json.key("served").begin('[');
+  for (std::size_t i = turn.served_first; i < end; ++i) {
+    const recording::Served& served = all[i];
+    const bool named = served.watcher != 0 && served.watcher <= loop.watchers.size();
+    json.begin('{');
+    json.key("watcher");
+    if (named) {
+      const recording::WatcherSnapshot& watcher = loop.watchers[served.watcher - 1];
+      json.string(watcher.name);
+      json.key("kind").string(findings::watcher_kind_name(watcher.kind));
+      json.key("fd");
+      watcher.active == 1 && watcher.fd >= 0 ? json.integer(watcher.fd) : json.null();
+    } else {
+      json.null();
+      json.key("kind");
+      served.fd >= 0 ? json.string(process::descriptor_kind_name(served.kind)) : json.null();
+      json.key("fd");
+      served.fd >= 0 ? json.integer(served.fd) : json.null();
+      json.key("gone");
+      served.gone ? json.boolean(*served.gone) : json.null();
+    }
+    json.key("start").seconds(served.start_ns);
+    json.key("seconds").seconds(served.ns);
+    json.end('}');
+  }
+  json.end(']');
+  json.key("served_lost").integer(turn.served_lost);
+}
+
 void write_turn(Writer& json, const LoopSnapshot& loop, const recording::Turn& turn) {
   json.begin('{');
   json.key("turn").integer(turn.turn);
@@ -285,6 +308,7 @@ void write_turn(Writer& json, const LoopSnapshot& loop, const recording::Turn& t
       ? json.null()
       : json.literal('"' + std::string(result_name(turn.result)) + '"');
   write_watcher_time(json, loop, turn.watcher, turn.watcher_ns);
+  write_served(json, loop, turn);
   json.end('}');
 }
 
@@ -606,7 +630,30 @@ void write_process(Writer& json, const ProcessSnapshot& process, const JsonOptio
   json.end('}');
 }
 
+/// The instant that ages are told for: now, or the end of a process that has ended; 0: not known.
+std::uint64_t instant_of(const RecordingSnapshot& recording) {
+  return recording.life == recording::Life::kRunning ? recording.taken_ns : recording.ended_ns;
+}
+
 }  // namespace
+
+const char* source_name(recording::SourceKind source) noexcept {
+  switch (source) {
+    case recording::SourceKind::kLibrary:
+      return "library";
+    case recording::SourceKind::kProbe:
+      return "probe";
+    case recording::SourceKind::kKernel:
+      return "kernel";
+  }
+  return "library";
+}
+
+void append_descriptor(std::string& out, const ProcessSnapshot& process,
+                       const Descriptor& descriptor) {
+  Writer json(out);
+  write_descriptor(json, descriptor, instant_of(process.recording), process.fds.ledger.has_value());
+}
 
 std::string json_string(const std::string& text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -655,6 +702,24 @@ std::string to_json(const HostSnapshot& host, const JsonOptions& options) {
   json.key("open_at_end").integer(host.folded.open_at_end);
   json.end('}');
   json.end('}');
+  json.end('}');
+  return out;
+}
+
+std::string turns_to_json(const HostSnapshot& host, const ProcessSnapshot& process,
+                          const LoopSnapshot& loop, std::uint64_t lost) {
+  std::string out;
+  out.reserve(256 + loop.recent.size() * 256);
+  Writer json(out);
+  json.begin('{');
+  json.key("schema").string("loopscope.turns/1");
+  json.key("taken_at").string(rfc3339(host.taken_at_ns));
+  json.key("process").string(process.id());
+  json.key("loop").integer(loop.id);
+  json.key("turns").begin('[');
+  for (const recording::Turn& turn : loop.recent) write_turn(json, loop, turn);
+  json.end(']');
+  json.key("lost").integer(lost);
   json.end('}');
   return out;
 }

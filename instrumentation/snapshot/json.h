@@ -24,6 +24,18 @@ struct JsonOptions {
 /// bytes replaced by U+FFFD; numbers are always finite. Throws nothing but std::bad_alloc.
 std::string to_json(const HostSnapshot& host, const JsonOptions& options = {});
 
+/// The JSON of /api/v1/turns, schema "loopscope.turns/1": all of `loop.recent`. `loop` is one of
+/// the loops of `process`.
+std::string turns_to_json(const HostSnapshot& host, const ProcessSnapshot& process,
+                          const recording::LoopSnapshot& loop, std::uint64_t lost);
+
+/// One of `process.descriptors` as it is in fds.list, after what `out` holds.
+void append_descriptor(std::string& out, const ProcessSnapshot& process,
+                       const Descriptor& descriptor);
+
+/// "library", "probe" or "kernel".
+const char* source_name(recording::SourceKind source) noexcept;
+
 /// `text` as a JSON string, quotes included; as robust as `to_json`.
 std::string json_string(const std::string& text);
 

@@ -7,7 +7,10 @@
 With LOOPSCOPE_DEMO (a program that records, with a loop named "hello", until SIGTERM) live recordings are tested too.
 """
 
+import base64
 import contextlib
+import hashlib
+import html.parser
 import json
 import os
 import re
@@ -40,6 +43,66 @@ def data_segments(file):
             return segments
         end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
         segments.append((start, end))
+
+
+def trace_problems(trace):
+    """What a reader of the Trace Event Format would stumble over."""
+    problems, before, tracks = [], 0, {}
+    for event in trace["traceEvents"]:
+        missing = {"ph", "ts", "pid", "tid", "name", "args"} - event.keys()
+        if missing or event["ts"] < 0 or None in event["args"].values():
+            problems.append((sorted(missing), event))
+            continue
+        if event["ph"] == "M":
+            continue
+        if event["ts"] < before:
+            problems.append(("not in order", event))
+        before = event["ts"]
+        if event["ph"] == "C":
+            if not event["args"] or not all(isinstance(value, (int, float)) for value in event["args"].values()):
+                problems.append(("a counter of no number", event))
+        elif event["ph"] == "i":
+            if event.get("s") != "t":
+                problems.append(("no scope", event))
+        elif event["ph"] == "X":
+            start, end = event["ts"], event["ts"] + event["dur"]  # as doubles, to the last bit
+            if end < start:
+                problems.append(("negative", event))
+            open_until = tracks.setdefault((event["pid"], event["tid"]), [])
+            while open_until and open_until[-1] <= start:
+                open_until.pop()
+            if open_until and end > open_until[-1]:
+                problems.append(("neither inside nor after", event))
+            open_until.append(end)
+        else:
+            problems.append(("phase", event))
+    return problems
+
+
+class Elements(html.parser.HTMLParser):
+    """What a browser would make of a report: the text of its elements, and what it would load."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.text, self.loads, self.policy, self.scripts, self.inside = {}, [], None, 0, None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.scripts += tag == "script"
+        self.inside = "data" if attributes.get("id") == "loopscope-data" else tag
+        if attributes.get("http-equiv") == "Content-Security-Policy":
+            self.policy = attributes["content"]
+        for name in ("src", "href"):
+            if not attributes.get(name, "data:").startswith("data:"):
+                self.loads.append(attributes[name])
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        self.text[self.inside] = self.text.get(self.inside, "") + data
 
 
 class CliTest(unittest.TestCase):
@@ -323,6 +386,80 @@ class RecordingTest(CliTest):
             self.assertEqual(json.load(file)["schema"], "loopscope.snapshot/1")
         self.expect_failure(
             self.run_cli("report", str(demo.pid), "-o", self.directory + "/no/such/place"), COULD_NOT_READ, "cannot write"
+        )
+
+    def test_trace_has_every_turn_and_follows_the_format(self):
+        demo = self.start_demo()
+        demo.kill()  # both formats then tell of one instant
+        demo.wait()
+        (process,) = json.loads(self.run_cli("report", str(demo.pid), "--format", "json").stdout)["processes"]
+        result = self.run_cli("report", str(demo.pid), "--format", "trace")
+        self.assertEqual((result.returncode, result.stderr), (OK, ""))
+        trace = json.loads(result.stdout)
+        self.assertEqual(trace_problems(trace), [])
+        self.assertEqual(trace["otherData"]["process"], process["id"])
+        turns = [turn for loop in process["loops"] for turn in loop["recent"]]
+        self.assertGreaterEqual(len(turns), 5)
+        self.assertEqual(trace["otherData"]["turns"], len(turns))
+        for part, member in (("wait", "poll_wait"), ("busy", "busy")):
+            slices = [event for event in trace["traceEvents"] if event.get("cat") == part]
+            found = sorted((event["args"]["turn"], round(event["dur"] * 1000)) for event in slices)
+            wanted = sorted((turn["turn"], round(turn[member] * 1e9)) for turn in turns)
+            self.assertEqual([number for number, _ in found], [number for number, _ in wanted])
+            for (number, ns), (_, wanted_ns) in zip(found, wanted):
+                self.assertIn(wanted_ns - ns, (0, 1), f"turn {number}")  # 1: so that doubles do not overlap
+        names = {event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "thread_name"}
+        self.assertEqual(names, {"hello"})
+        served = [event for event in trace["traceEvents"] if event.get("cat") == "served"]
+        self.assertEqual(len(served), sum(len(turn.get("served", [])) for turn in turns))
+
+    def test_trace_of_a_running_process(self):
+        demo = self.start_demo()
+        trace = json.loads(self.run_cli("report", str(demo.pid), "--format", "trace").stdout)
+        self.assertEqual(trace_problems(trace), [])
+
+    def test_html_holds_the_page_and_the_data_and_allows_nothing_else(self):
+        demo = self.start_demo()
+        path = os.path.join(self.directory, "report.html")
+        result = self.run_cli("report", str(demo.pid), "--format", "html", "-o", path)
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (OK, "", ""))
+        with open(path, encoding="utf-8") as file:
+            page = Elements(file.read())
+        self.assertIn(f"pid {demo.pid}: loopscope report of", page.text["title"])
+        data = json.loads(page.text["data"])
+        self.assertEqual(data["snapshot"]["schema"], "loopscope.snapshot/1")
+        self.assertEqual(data["snapshot"]["processes"][0]["pid"], demo.pid)
+        self.assertNotIn("<", page.text["data"])
+        self.assertEqual(page.loads, [])
+        directives = dict(part.strip().split(" ", 1) for part in page.policy.split(";"))
+        self.assertEqual(directives["default-src"], "'none'")
+        for kind, element in (("script-src", "script"), ("style-src", "style")):
+            digest = base64.b64encode(hashlib.sha256(page.text[element].encode()).digest()).decode()
+            self.assertEqual(directives[kind], f"'sha256-{digest}'")
+
+    def test_html_of_a_program_whose_name_is_markup(self):
+        name = "<!--<script><b>&amp;{{script}}"
+        shutil.copy(DEMO, os.path.join(self.directory, name))
+        demo = subprocess.Popen(  # pylint: disable=consider-using-with
+            [os.path.join(self.directory, name), "</script><script>alert(1)</script>"],
+            env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(lambda: (demo.kill(), demo.wait()))
+        deadline = time.monotonic() + 10
+        while (result := self.run_cli("report", str(demo.pid), "--format", "html")).returncode != OK:
+            self.assertLess(time.monotonic(), deadline, result.stderr)
+            time.sleep(0.05)
+        page = Elements(result.stdout)
+        self.assertEqual(page.scripts, 2)
+        (process,) = json.loads(page.text["data"])["snapshot"]["processes"]
+        self.assertIn("<script>alert(1)", " ".join(process["argv"]))
+        self.assertIn(process["command"], page.text["title"])
+
+    def test_html_without_a_page_to_put_it_into(self):
+        demo = self.start_demo()
+        self.environment["LOOPSCOPE_WEBUI_DIR"] = self.directory
+        self.expect_failure(
+            self.run_cli("report", str(demo.pid), "--format", "html"), COULD_NOT_READ, "LOOPSCOPE_WEBUI_DIR", self.directory
         )
 
     def test_full_disk_is_an_error(self):

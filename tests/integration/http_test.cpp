@@ -148,7 +148,9 @@ TEST_F(HttpTest, EveryRouteAnswersWithItsTypeAndTheSafetyHeaders) {
       {"/app.js", "text/javascript; charset=utf-8"},
       {"/app.css", "text/css; charset=utf-8"},
       {"/metrics", "text/plain; version=0.0.4; charset=utf-8"},
+      {"/sd", "application/json"},
       {"/api/v1/snapshot", "application/json"},
+      {"/api/v1/descriptors?process=4711-99", "application/json"},
       {"/healthz", "text/plain; charset=utf-8"},
       {"/no-such-thing", "application/json"},
   };

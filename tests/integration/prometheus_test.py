@@ -20,6 +20,7 @@ import sys
 import tempfile
 import unittest
 import urllib.parse
+import urllib.request
 
 sys.dont_write_bytecode = True  # no __pycache__ in the source tree
 from demo_support import BIN, DEMO, DIRECTORY, Program, eventually, http  # noqa: E402  pylint: disable=wrong-import-position
@@ -80,13 +81,15 @@ def seconds(instant):
 
 
 class Prometheus:
-    def __init__(self, test, environment, targets):
+    def __init__(self, test, environment, targets, scrape_configs=()):
+        """`targets`: {job: URL}; `scrape_configs`: others, as they are in prometheus.yml."""
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
             "scrape_configs": [
                 {"job_name": job, "static_configs": [{"targets": [urllib.parse.urlsplit(url).netloc]}]}
                 for job, url in targets.items()
-            ],
+            ]
+            + list(scrape_configs),
         }
         path = os.path.join(test.directory, "prometheus.yml")
         with open(path, "w", encoding="utf-8") as file:
@@ -333,6 +336,88 @@ class EndOfProcessTest(unittest.TestCase):
         eventually("down", lambda: prometheus.value('up{job="demo"}') == 0)
         eventually("no more series", lambda: not prometheus.get("query", query=iterations)["result"])
         self.assertEqual(prometheus.value('up{job="serve"}'), 1)
+
+
+class DiscoveryTest(unittest.TestCase):
+    """Prometheus asks /sd which processes run: each is a target of its own, with its own `up`, and goes with its process."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.mkdtemp(prefix="loopscope-prometheus-", dir=DIRECTORY)
+        cls.addClassCleanup(shutil.rmtree, cls.directory, ignore_errors=True)
+        os.mkdir(cls.directory + "/recordings", 0o700)
+        environment = dict(os.environ, LOOPSCOPE_DIR=cls.directory + "/recordings", LC_ALL="C.UTF-8")
+        token = cls.directory + "/token"
+        with open(token, "w", encoding="utf-8") as file:
+            file.write("s3cret")
+        cls.first, cls.second = (
+            start(cls, [DEMO, "--no-inspector", "--admin-port", "0", "--connections", "2"], environment) for _ in range(2)
+        )
+        for demo in (cls.first, cls.second):
+            demo.wait_for(r"^admin")
+        cls.serve = start(cls, [BIN, "serve", "--listen", "127.0.0.1:0", "--token-file", token], environment)
+        cls.url = cls.serve.wait_for(r"(http://127\.0\.0\.1:\d+/)")[1]
+        # The type is what it is without being said, but Prometheus 2.42 forgets it where it asks for the list.
+        authorization = {"authorization": {"type": "Bearer", "credentials": "s3cret"}}
+        cls.prometheus = Prometheus(
+            cls,
+            environment,
+            {},
+            [
+                {
+                    "job_name": "loopscope",
+                    **authorization,
+                    "http_sd_configs": [{"url": cls.url + "sd", "refresh_interval": "1s", **authorization}],
+                    "relabel_configs": [
+                        {"source_labels": ["__meta_loopscope_command", "__meta_loopscope_source"], "separator": "/",
+                         "target_label": "service"}
+                    ],
+                }
+            ],
+        )
+
+    def targets(self):
+        return {target["labels"]["pid"]: target for target in self.prometheus.get("targets")["activeTargets"]}
+
+    def test_each_process_is_a_target_until_it_ends(self):
+        pids = {str(self.first.pid), str(self.second.pid)}
+
+        def both_are_up():
+            health = {pid: (target["health"], target["lastError"]) for pid, target in self.targets().items()}
+            self.assertEqual(health, {pid: ("up", "") for pid in pids})
+            return True
+
+        eventually("both are up", both_are_up)
+        command = os.path.basename(DEMO)
+        for pid, target in self.targets().items():
+            self.assertEqual(
+                target["labels"],
+                {"instance": urllib.parse.urlsplit(self.url).netloc, "job": "loopscope", "pid": pid, "process": command,
+                 "service": command + "/library"},
+            )
+            self.assertIn(f"/metrics?process={pid}-", target["scrapeUrl"])
+        for expression in ("up", "loopscope_build_info", "process_open_fds", 'loopscope_iterations_total{loop="server"}'):
+            eventually(expression, lambda e=expression: len(self.prometheus.query(e)) == 2)
+            found = self.prometheus.query(expression)
+            self.assertEqual({dict(labels)["pid"] for labels in found}, pids, expression)
+            self.assertEqual({dict(labels)["process"] for labels in found}, {command}, expression)
+            self.assertFalse([labels for labels in found if "exported_pid" in dict(labels)], "labels do not collide")
+
+        # The series are those that a scrape of the whole has.
+        request = urllib.request.Request(self.url + "metrics", headers={"Authorization": "Bearer s3cret"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+            samples, _, _ = parse_exposition(answer.read().decode())
+        whole = {(name, tuple(label for label in labels if label[0] != "le")) for name, labels in samples
+                 if name.startswith("process_")}
+        stored = {(dict(labels)["__name__"], tuple(label for label in labels if label[0] not in ("__name__", "service")))
+                  for labels in self.prometheus.query('{__name__=~"process_.*"}')}
+        self.assertEqual(stored, whole)
+
+        self.first.end(signal.SIGKILL)
+        eventually("its target is gone", lambda: set(self.targets()) == {str(self.second.pid)})
+        eventually("its series have ended", lambda: len(self.prometheus.query("up")) == 1)
+        self.assertEqual(self.prometheus.value("up"), 1, "the other one's")
+        self.assertEqual(self.prometheus.process.output().count("level=error"), 0, self.prometheus.process.output())
 
 
 if __name__ == "__main__":

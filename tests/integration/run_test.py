@@ -651,6 +651,89 @@ class ServeTest(Case):
         self.assertEqual(process.returncode, 128 + signal.SIGKILL)
 
 
+    def stream(self, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.addCleanup(connection.close)
+        connection.request("GET", "/api/v1/stream")
+        response = connection.getresponse()
+        self.assertEqual(response.status, 200)
+        return response
+
+    def events(self, response):
+        """Each event until the server closes; a stream that breaks off in the middle of one is an error."""
+        for line in response:
+            if line.startswith(b"data: "):
+                yield json.loads(line[6:])
+
+    def until_it_turns(self, events, pid):
+        """Reads on until the process has made a turn."""
+        for event in events:
+            if any(found["pid"] == pid and found["loops"] and found["loops"][0]["iterations"] for found in event["processes"]):
+                return
+        self.fail("the stream ended")
+
+    def test_the_last_event_is_of_after_the_end(self):
+        for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM):
+            with self.subTest(signal=number):
+                process = self.start(HELLO, options=("--listen", ":0", "--summary", "none"))
+                _, port = self.address(process)
+                child = self.child_of(process)
+                streams = [self.events(self.stream(port)) for _ in range(3)]
+                for events in streams:
+                    self.until_it_turns(events, child)
+                os.kill(child, number)
+                lasts = [list(events)[-1] for events in streams]
+                status = process.wait(DEADLINE)
+                self.assertIn(status, (0, 128 + number) if number == signal.SIGTERM else (128 + number,))
+                for last in lasts:
+                    found = next(found for found in last["processes"] if found["pid"] == child)
+                    self.assertEqual((found["state"], found["exit_status"], found["signal"]),
+                                     ("killed", None, number) if status else ("exited", 0, None))
+                    self.assertIsNotNone(found["uptime_seconds"], "who waited for it knows when it ended")
+                    self.assertGreaterEqual(found["loops"][0]["iterations"], 1)
+
+    def test_lingers_until_it_is_told_to_end(self):
+        for how, end in (("forever", signal.SIGINT), ("1h", signal.SIGTERM)):
+            with self.subTest(linger=how):
+                process = self.start(HELLO, options=("--listen", ":0", "--linger", how))
+                url, port = self.address(process)
+                child = self.child_of(process)
+                events = self.events(self.stream(port))
+                self.until_it_turns(events, child)
+                os.kill(child, signal.SIGKILL)
+                text = eventually("it says so", lambda: (line := process.stderr.readline().decode()) and "goes on" in line and line)
+                time_text = "" if how == "forever" else " for 3600 s"
+                self.assertEqual(text, f"loopscope: {HELLO} (pid {child}) was killed by SIGKILL; {url} goes on showing it"
+                                 f"{time_text} (Ctrl-C ends that)\n")
+                # Asked again, and on the stream that was open.
+                found = next(found for found in json.loads(self.get(url + "api/v1/snapshot"))["processes"] if found["pid"] == child)
+                self.assertEqual((found["state"], found["signal"]), ("killed", signal.SIGKILL))
+                self.assertTrue(found["loops"][0]["recent"])
+                self.assertIn("<html", self.get(url))
+                eventually("the stream has it", lambda: next(events)["processes"][0]["state"] == "killed")
+                self.assertIsNone(process.poll())
+                process.send_signal(end)
+                self.assertEqual(list(events)[-1]["processes"][0]["signal"], signal.SIGKILL)
+                self.assertEqual(process.wait(DEADLINE), 128 + signal.SIGKILL, "the status stays the program's")
+
+    def test_lingers_for_a_time(self):
+        process = self.start("sh", "-c", "exit 5", options=("--listen", ":0", "--linger", "1", "--summary", "none"))
+        began = time.monotonic()
+        self.assertIn(b" shows sh ", process.stderr.readline())
+        self.assertEqual(process.wait(DEADLINE), 5)
+        self.assertGreaterEqual(time.monotonic() - began, 1)
+        self.assertIn(b"exited with status 5; http://127.0.0.1:", process.stderr.read())
+
+    def test_does_not_linger_for_what_never_ran_or_is_not_served(self):
+        done = self.run_it("/no/such/program", options=("--listen", ":0", "--linger", "forever"))
+        self.assertEqual(done.returncode, 127)
+        for linger in ("", "soon", "-1", "1d", "5 m", "nan", "inf", "1e3"):
+            done = self.run_it("true", options=("--listen", ":0", f"--linger={linger}"))
+            self.assertEqual(done.returncode, USAGE, linger)
+            self.assertTrue(done.stderr)
+        self.assertEqual(self.run_it("true", options=("--no-http", "--linger", "5")).returncode, USAGE)
+
+
 class ObservableTest(Case):
     def one_line(self, done):
         lines = done.stderr.decode().splitlines()

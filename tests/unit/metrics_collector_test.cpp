@@ -328,6 +328,20 @@ TEST(Metrics, OfSeveralProcessesCarryTheirLabels) {
   EXPECT_FALSE(page(host).all("process_open_fds").front().labels.contains("pid"));
 }
 
+TEST(Metrics, OfOneProcessWithTwoRecordingsTellBothWithoutLabels) {
+  HostSnapshot host = healthy_host();
+  host.processes.push_back(host.processes[0]);
+  host.processes[1].fds.ledger.emplace();
+  host.processes[1].recording.loops = {healthy_loop("probed", 1)};
+  host.processes.push_back(host.processes[0]);
+  host.processes[2].recording.pid = 99;
+  const Page text = page(host);
+  EXPECT_EQ(text.all("loopscope_iterations_total").size(),
+            host.processes[0].recording.loops.size() + 1);
+  EXPECT_EQ(text.value("loopscope_iterations_total", {{"loop", "probed"}}), 1000);
+  EXPECT_EQ(text.all("process_open_fds").size(), 1u) << "nothing would tell another process apart";
+}
+
 TEST(Metrics, CountOpensAndClosesOfSourcesWithALedger) {
   HostSnapshot host = healthy_host();
   EXPECT_FALSE(page(host).types.contains("loopscope_fd_opens_total"));

@@ -242,6 +242,43 @@ TEST(Descriptors, AreListedAndDescribedOneByOne) {
   EXPECT_FALSE(list_open(1 << 23));
 }
 
+TEST(Descriptors, AreDescribedTogetherAsOneByOne) {
+  Descriptors fds;
+  fds.add(::eventfd(0, 0));
+  const int first = fds.add(::socket(AF_INET, SOCK_DGRAM, 0));
+  const int second = fds.add(::socket(AF_UNIX, SOCK_STREAM, 0));
+  fds.add(::open("/", O_RDONLY | O_DIRECTORY));
+  const Child child;
+  for (const pid_t pid : {::getpid(), child.pid()}) {
+    std::vector<std::int32_t> numbers = list_open(pid)->numbers;
+    const std::size_t open = numbers.size();
+    numbers.push_back(4000);  // is not
+    const auto described = describe_descriptors(pid, numbers, {});
+    ASSERT_EQ(described.size(), open);
+    for (std::size_t i = 0; i < open; ++i) {
+      const auto alone = describe_descriptor(pid, numbers[i]);
+      ASSERT_TRUE(alone);
+      EXPECT_EQ(described[i].number, numbers[i]);
+      EXPECT_EQ(described[i].what.kind, alone->kind);
+      EXPECT_EQ(described[i].what.target, alone->target);
+    }
+    // Of a socket that was met before the kind is taken from there; of another, asked for.
+    std::vector<DescribedDescriptor> before = described;
+    for (DescribedDescriptor& one : before) {
+      if (one.number == first) one.what.kind = DescriptorKind::kNetlink;
+      if (one.number == second) one.what = {DescriptorKind::kNetlink, "socket:[1]"};
+    }
+    for (const auto& [number, what] : describe_descriptors(pid, numbers, before)) {
+      if (number == first) {
+        EXPECT_EQ(what.kind, DescriptorKind::kNetlink);
+      } else if (number == second) {
+        EXPECT_EQ(what.kind, DescriptorKind::kUnix);
+      }
+    }
+  }
+  EXPECT_TRUE(describe_descriptors(1 << 23, {0, 1}, {}).empty());
+}
+
 TEST(DescriptorKind, NamesAreDistinct) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < kDescriptorKinds; ++i) {

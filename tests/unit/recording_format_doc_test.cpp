@@ -180,6 +180,7 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(LoopHot, ready),
           FIELD(LoopHot, poll_delay),
           FIELD(LoopHot, timer_lag),
+          FIELD(LoopHot, served),
           FIELD(LoopBlock, name),
           FIELD(LoopBlock, backend),
           FIELD(LoopBlock, ended),
@@ -197,7 +198,10 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(LoopBlock, poll_delay_buckets),
           FIELD(LoopBlock, timer_lag_buckets),
           FIELD(LoopBlock, ready_buckets),
-          FIELD(LoopBlock, worst)});
+          FIELD(LoopBlock, worst),
+          FIELD(LoopBlock, served_kind),
+          FIELD(LoopBlock, served_chunk_count),
+          FIELD(LoopBlock, served_chunks)});
   expect("WatcherBlock", sizeof(WatcherBlock),
          {FIELD(WatcherBlock, sequence), FIELD(WatcherBlock, callback), FIELD(WatcherBlock, lag),
           FIELD(WatcherBlock, active), FIELD(WatcherBlock, fd), FIELD(WatcherBlock, name),

@@ -154,7 +154,7 @@ TEST_F(ReaderOfFile, DamagedFilesNeverCrashTheReader) {
       continue;
     }
     ++readable;
-    const auto taken = reader->read({.recent = 1u << 20});
+    const auto taken = reader->read({.recent = 1u << 20, .served = true});
     std::uint64_t cursor = 0;
     std::uint64_t lost = 0;
     Turn turn;

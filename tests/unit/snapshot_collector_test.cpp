@@ -334,6 +334,21 @@ TEST_F(InProcess, ListsDescriptorsWithoutALedgerToo) {
   EXPECT_EQ(found->record.registered_epoll_fd, epoll_fd);
   EXPECT_FALSE(process.fds.ledger);
   EXPECT_FALSE(process.fds.peak);
+  CollectOptions table;
+  table.table = true;
+  for (int round = 0; round < 2; ++round) {  // the second time from what the first one found
+    const HostSnapshot all = collector->collect(table);
+    ASSERT_TRUE(all.processes[0].descriptors);
+    const std::vector<Descriptor>& rows = *all.processes[0].descriptors;
+    ASSERT_EQ(rows.size(), process.descriptors->size());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const recording::FdRecord& listed = (*process.descriptors)[i].record;
+      EXPECT_EQ(rows[i].record.fd, listed.fd);
+      EXPECT_EQ(rows[i].record.kind, listed.kind) << listed.fd;
+      EXPECT_EQ(rows[i].record.target, listed.target) << listed.fd;
+      EXPECT_EQ(rows[i].record.registered_epoll_fd, listed.registered_epoll_fd) << listed.fd;
+    }
+  }
   EXPECT_NE(to_json(host).find("\"origin\":\"unknown\""), std::string::npos);
   ::close(fd);
   ::close(epoll_fd);

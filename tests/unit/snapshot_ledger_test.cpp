@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #include "instrumentation/process/descriptors.h"
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/recording/paths.h"
+#include "instrumentation/snapshot/descriptor_account.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "instrumentation/snapshot/json.h"
 #include "tests/unit/ledger_region.h"
@@ -327,6 +329,85 @@ TEST(LedgerAndKernel, OfAnEndedProcessIsWhatItLeftOpen) {
     EXPECT_FALSE(only(collector->collect()).descriptors) << "only if asked for";
     // Read once: it needs the file no more.
     std::filesystem::remove(process.recording.path);
+  }
+}
+
+TEST(LedgerAndKernel, ATableHasThemAll) {
+  ProcessSnapshot process;
+  recording::Ledger& ledger = process.recording.ledger.emplace();
+  ledger.fds.resize(kMostListed + 5000);
+  for (std::size_t i = 0; i < ledger.fds.size(); ++i) {
+    ledger.fds[i].fd = static_cast<std::int32_t>(i);
+    ledger.fds[i].kind = DescriptorKind::kTcp;
+  }
+  DescriptorAccount account;
+  account.list(process, kMostListed, false);
+  EXPECT_EQ(process.descriptors->size(), kMostListed);
+  EXPECT_EQ(process.descriptors_left_out, 5000u);
+  process.descriptors_left_out = 0;
+  account.list(process, kMostInTable, true);
+  ASSERT_EQ(process.descriptors->size(), kMostListed + 5000);
+  EXPECT_EQ(process.descriptors->back().record.fd, static_cast<std::int32_t>(kMostListed) + 4999);
+  EXPECT_EQ(process.descriptors_left_out, 0u);
+}
+
+/// What an ended process leaves is kept for a table; a snapshot gives no more than it does of one
+/// that runs. Only where a process may have so many.
+TEST(LedgerAndKernel, ATableOfAnEndedProcessHasThemAll) {
+  constexpr std::int32_t kMany = static_cast<std::int32_t>(kMostListed) + 5000;
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  if (limit.rlim_max < 1000 + kMany) GTEST_SKIP() << "the hard limit is " << limit.rlim_max;
+  const RecordingPlace place;
+  auto child = std::make_unique<Observed>(place.path(),
+                                          std::vector<Observed::Step>{[](LedgerRegion& ledger) {
+                                            for (std::int32_t fd = 1000; fd < 1000 + kMany; ++fd) {
+                                              ledger.open(fd, {.kind = DescriptorKind::kTcp});
+                                            }
+                                          }});
+  child->next();
+  child->end();
+  const auto collector = Collector::of_run({place.path()}, kRun, kAtOnce);
+  const std::uint64_t open = only(collector->collect()).fds.open.value_or(0);
+  EXPECT_GE(open, static_cast<std::uint64_t>(kMany));
+  const HostSnapshot cut = collect(*collector);
+  EXPECT_EQ(only(cut).descriptors->size(), kMostListed);
+  EXPECT_EQ(only(cut).descriptors_left_out, open - kMostListed);
+  CollectOptions options;
+  options.table = true;
+  const HostSnapshot whole = collector->collect(options);
+  ASSERT_TRUE(only(whole).descriptors);
+  EXPECT_EQ(only(whole).descriptors->size(), open);
+  EXPECT_EQ(only(whole).descriptors_left_out, 0u);
+}
+
+TEST(LedgerAndKernel, ATableIsWhatTheListIs) {
+  const RecordingPlace place;
+  Observed child(place.path(), {[](LedgerRegion& ledger) {
+                   const auto site = ledger.site(DescriptorKind::kDevice, {{0x10, 0}});
+                   ledger.open(::open("/dev/null", O_RDONLY),
+                               {.kind = DescriptorKind::kDevice, .site = site});
+                   (void)::eventfd(0, 0);  // unseen
+                 }});
+  child.next();
+  const auto collector = Collector::of_run({place.path()}, kRun, kAtOnce);
+  CollectOptions options;
+  options.table = true;
+  const HostSnapshot table = collector->collect(options);
+  expect_kernels_number(only(table), child.pid());
+  EXPECT_EQ(unseen_of(only(table)).size(), 1u);
+  EXPECT_TRUE(only(table).sites.empty());
+  const HostSnapshot list = collect(*collector);
+  EXPECT_EQ(only(list).sites.size(), 1u) << "the control";
+  ASSERT_EQ(only(table).descriptors->size(), only(list).descriptors->size());
+  for (std::size_t i = 0; i < only(table).descriptors->size(); ++i) {
+    const recording::FdRecord& one = (*only(table).descriptors)[i].record;
+    const recording::FdRecord& other = (*only(list).descriptors)[i].record;
+    EXPECT_EQ(one.fd, other.fd);
+    EXPECT_EQ(one.kind, other.kind) << one.fd;
+    EXPECT_EQ(one.target, other.target) << one.fd;
+    EXPECT_EQ(one.site, other.site) << one.fd;
+    EXPECT_EQ(one.generation, other.generation) << one.fd;
   }
 }
 

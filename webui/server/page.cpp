@@ -12,6 +12,7 @@ std::optional<PageFile> page_file(std::string_view path) {
   }
   if (path == "/app.js") return PageFile{"app.js", "text/javascript; charset=utf-8"};
   if (path == "/app.css") return PageFile{"app.css", "text/css; charset=utf-8"};
+  if (path == "/report.html") return PageFile{"report.html", "text/html; charset=utf-8"};
   return std::nullopt;
 }
 

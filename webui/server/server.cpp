@@ -48,8 +48,12 @@
 #include "instrumentation/snapshot/json.h"
 #include "webui/server/access.h"
 #include "webui/server/connections.h"
+#include "webui/server/descriptor_table.h"
 #include "webui/server/page.h"
+#include "webui/server/query.h"
 #include "webui/server/response.h"
+#include "webui/server/service_discovery.h"
+#include "webui/server/turns.h"
 
 namespace loopscope::webui {
 namespace {
@@ -168,25 +172,6 @@ struct Request {
   }
 };
 
-/// Calls `take(name, value)` for each part of the query; false as soon as one call is.
-template <typename Take>
-bool for_each_parameter(std::string_view query, const Take& take) {
-  while (!query.empty()) {
-    const std::size_t end = std::min(query.find('&'), query.size());
-    const std::string_view pair = query.substr(0, end);
-    query.remove_prefix(std::min(end + 1, query.size()));
-    const std::size_t name = std::min(pair.find('='), pair.size());
-    if (!take(pair.substr(0, name), pair.substr(std::min(name + 1, pair.size())))) return false;
-  }
-  return true;
-}
-
-template <typename Number>
-bool read_number(std::string_view text, Number& number) {
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && rest == text.data() + text.size();
-}
-
 /// What /api/v1/snapshot is asked for; `error` says what is wrong with it.
 SnapshotRequest snapshot_request(std::string_view query, std::string& error) {
   SnapshotRequest request;
@@ -197,6 +182,9 @@ SnapshotRequest snapshot_request(std::string_view query, std::string& error) {
     } else if (name == "descriptors") {
       if (value != "0" && value != "1") error = "descriptors must be 0 or 1: ?descriptors=1";
       request.descriptors = value == "1";
+    } else if (name == "served") {
+      if (value != "0" && value != "1") error = "served must be 0 or 1: ?served=1";
+      request.served = value == "1";
     } else if (name == "pid" && (!read_number(value, request.pid.emplace()) || *request.pid <= 0)) {
       error = "pid must be the number of a process: ?pid=1234";
     }
@@ -209,10 +197,11 @@ SnapshotRequest snapshot_request(std::string_view query, std::string& error) {
 
 struct Server::Impl {
   explicit Impl(const ServerOptions& given, SnapshotProvider provider_given)
-      : options(given), provider(std::move(provider_given)) {}
+      : options(given), provider(std::move(provider_given)), tables(provider) {}
 
   ServerOptions options;
   SnapshotProvider provider;
+  DescriptorTables tables;
   Endpoint endpoint;  // as asked for; requests are checked against it
   bool any_host_name = false;
   std::atomic<std::uint16_t> port = 0;  // the real one
@@ -234,6 +223,9 @@ struct Server::Impl {
   void handle(const Request& request);
   bool admitted(const Request& request);
   bool authorized(const Request& request);
+  void give_metrics(const Request& request);
+  void give_targets(const Request& request);
+  void give_descriptors(const Request& request);
   void stream(const Request& request);
 
   static Impl& of(const mg_context* context) {
@@ -315,7 +307,12 @@ void Server::Impl::start() {
   starter = std::this_thread::get_id();
   {
     const SignalsBlocked blocked;
-    hub = std::make_unique<StreamHub>(provider, options.stream_interval, options.max_streams);
+    // Who looks at a table looks at the page: its stream notices when the table is old.
+    const auto provide = [this](const SnapshotRequest& wanted) {
+      tables.let_go();
+      return provider(wanted);
+    };
+    hub = std::make_unique<StreamHub>(provide, options.stream_interval, options.max_streams);
     context = mg_start2(&init, &failure);
   }
   if (context == nullptr) {
@@ -501,6 +498,7 @@ bool Server::Impl::authorized(const Request& request) {
 
 void Server::Impl::handle(const Request& request) {
   if (!admitted(request)) return;
+  tables.let_go();
 
   Response response;
   if (const std::optional<PageFile> file = page_file(request.path)) {
@@ -519,14 +517,9 @@ void Server::Impl::handle(const Request& request) {
     response.body = "ok\n";
     send_response(request.connection, response, request.head_only);
   } else if (request.path == "/metrics") {
-    if (!authorized(request)) return;
-    SnapshotRequest wanted;
-    wanted.recent = 0;
-    const snapshot::HostSnapshot host = provider(wanted);
-    const std::string text = metrics::to_text(host, metrics::label_mode(host));
-    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-    response.body = text;
-    send_response(request.connection, response, request.head_only);
+    if (authorized(request)) give_metrics(request);
+  } else if (request.path == "/sd") {
+    if (authorized(request)) give_targets(request);
   } else if (request.path == "/api/v1/snapshot") {
     if (!authorized(request)) return;
     std::string error;
@@ -539,13 +532,99 @@ void Server::Impl::handle(const Request& request) {
     response.content_type = "application/json";
     response.body = json;
     send_response(request.connection, response, request.head_only);
+  } else if (request.path == "/api/v1/turns") {
+    if (!authorized(request)) return;
+    const TurnsAnswer turns = turns_answer(request.query, provider);
+    if (turns.status != 200) {
+      request.refuse(turns.status, turns.code, turns.text);
+      return;
+    }
+    response.content_type = "application/json";
+    response.body = turns.text;
+    send_response(request.connection, response, request.head_only);
+  } else if (request.path == "/api/v1/descriptors") {
+    if (authorized(request)) give_descriptors(request);
   } else if (request.path == "/api/v1/stream") {
     if (!authorized(request)) return;
     stream(request);
   } else {
     request.refuse(404, "not_found",
-                   "there is /, /metrics, /api/v1/snapshot, /api/v1/stream and /healthz");
+                   "there is /, /metrics, /sd, /api/v1/snapshot, /api/v1/stream, /api/v1/turns, "
+                   "/api/v1/descriptors and /healthz");
   }
+}
+
+void Server::Impl::give_metrics(const Request& request) {
+  std::optional<std::string> process;
+  for_each_parameter(request.query, [&](std::string_view name, std::string_view value) {
+    if (name == "process") process = decoded(value).value_or("");
+    return true;
+  });
+  if (process && process->empty()) {
+    request.refuse(400, "bad_request",
+                   "process must be the id of a process, as /sd and /api/v1/snapshot give it");
+    return;
+  }
+  SnapshotRequest wanted;
+  wanted.recent = 0;
+  std::string text;
+  if (process) {
+    wanted.pid = pid_of_id(*process);
+    snapshot::HostSnapshot host;
+    if (wanted.pid) host = provider(wanted);
+    std::erase_if(host.processes, [&](const snapshot::ProcessSnapshot& each) {
+      return each.id() != *process || each.recording.life != recording::Life::kRunning;
+    });
+    if (host.processes.empty()) {
+      request.refuse(404, "no_such_process",
+                     "no process " + *process + " runs; /sd lists those that do");
+      return;
+    }
+    text = metrics::to_text(host, metrics::LabelMode::kSingle);
+  } else {
+    const snapshot::HostSnapshot host = provider(wanted);
+    text = metrics::to_text(host, metrics::label_mode(host));
+  }
+  Response response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = text;
+  send_response(request.connection, response, request.head_only);
+}
+
+void Server::Impl::give_targets(const Request& request) {
+  const char* host = request.header("Host");
+  const std::optional<std::string> target =
+      scrape_target(host != nullptr ? host : authority(endpoint.literal, port));
+  if (!target) {
+    request.refuse(400, "bad_request", "the Host header is not an address that can be scraped");
+    return;
+  }
+  SnapshotRequest wanted;
+  wanted.recent = 0;
+  const std::string json = service_discovery_json(provider(wanted), *target);
+  Response response;
+  response.content_type = "application/json";
+  response.body = json;
+  send_response(request.connection, response, request.head_only);
+}
+
+void Server::Impl::give_descriptors(const Request& request) {
+  std::string error;
+  const TableQuery query = table_query(request.query, error);
+  if (!error.empty()) {
+    request.refuse(400, "bad_request", error);
+    return;
+  }
+  const std::shared_ptr<const DescriptorTable> table = tables.get(query.process);
+  if (!table) {
+    request.refuse(404, "no_such_process", "there is no process " + query.process);
+    return;
+  }
+  const std::string json = table_json(*table, query);
+  Response response;
+  response.content_type = "application/json";
+  response.body = json;
+  send_response(request.connection, response, request.head_only);
 }
 
 void Server::Impl::stream(const Request& request) {
@@ -583,6 +662,8 @@ Server::~Server() {
   }
   impl_->stop();
 }
+
+void Server::finish(std::chrono::milliseconds patience) { impl_->hub->finish(patience); }
 
 std::uint16_t Server::port() const { return impl_->port; }
 

@@ -63,6 +63,11 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
+  /// To be called before this is destroyed, when the last word is not said yet: every stream gets
+  /// one more event, of a snapshot taken now, and ends. Waits for clients that have not read it
+  /// all, for at most `patience`; not at all without streams.
+  void finish(std::chrono::milliseconds patience);
+
   std::uint16_t port() const;
   /// "http://127.0.0.1:41234/"; for a wildcard address the loopback one.
   std::string url() const;

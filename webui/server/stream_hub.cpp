@@ -22,7 +22,11 @@ constexpr std::size_t kLeastTurnsPerLoop = 32;
 /// Turns that are kept whatever else there is: those that stalled the loop, and the longest others.
 constexpr std::size_t kStalledTurns = 64;
 constexpr std::size_t kLongestTurns = 16;
-/// Turns to choose from over all loops (72 bytes each, in memory only): the whole ring of 64 loops.
+/// What was served goes with turns that stalled the loop and the longest others, as far as so many
+/// records in one event go, about 100 bytes each, over all loops: the longest turns first.
+constexpr std::size_t kServedPerEvent = 8192;
+constexpr std::size_t kLeastServedPerLoop = 128;
+/// Turns to choose from over all loops (80 bytes each, in memory only): the whole ring of 64 loops.
 constexpr std::size_t kTurnsHeld = 64 * std::size_t{recording::kDefaultRingTurns};
 constexpr std::size_t kLeastTurnsHeld = 1024;
 
@@ -97,14 +101,45 @@ void choose(std::vector<recording::Turn>& turns, std::uint64_t stall_threshold_n
   turns.resize(kept);
 }
 
+/// Leaves what was served in the turns that matter; of the others /api/v1/turns tells.
+void choose_served(std::vector<recording::Turn>& turns, std::uint64_t stall_threshold_ns,
+                   std::size_t limit) {
+  std::vector<recording::Turn*> longest;
+  longest.reserve(turns.size());
+  for (recording::Turn& turn : turns) longest.push_back(&turn);
+  const std::size_t most = std::min(longest.size(), kStalledTurns + kLongestTurns);
+  std::partial_sort(
+      longest.begin(), longest.begin() + static_cast<std::ptrdiff_t>(most), longest.end(),
+      [](const recording::Turn* a, const recording::Turn* b) { return a->busy_ns > b->busy_ns; });
+  std::size_t others = 0;
+  for (std::size_t i = 0; i < longest.size(); ++i) {
+    recording::Turn& turn = *longest[i];
+    const bool stall = stall_threshold_ns != 0 && turn.busy_ns >= stall_threshold_ns;
+    const bool matters = i < most && (stall || others++ < kLongestTurns);
+    if (matters && turn.served_count <= limit) {
+      limit -= turn.served_count;
+    } else {
+      turn.served_first = recording::Turn::kNoServed;
+    }
+  }
+}
+
+std::size_t served_given(const snapshot::HostSnapshot& host) {
+  return std::max(kServedPerEvent / std::max<std::size_t>(count_loops(host), 1),
+                  kLeastServedPerLoop);
+}
+
 /// What begins a stream: as /api/v1/snapshot, the newest turns.
 std::shared_ptr<const std::string> first_event_of(snapshot::HostSnapshot host) {
   const std::size_t limit = turns_given(host);
+  const std::size_t most_served = served_given(host);
   for (auto& process : host.processes) {
     for (auto& loop : process.recording.loops) {
       auto& recent = loop.recent;
-      if (recent.size() <= limit) continue;
-      recent.erase(recent.begin(), recent.end() - static_cast<std::ptrdiff_t>(limit));
+      if (recent.size() > limit) {
+        recent.erase(recent.begin(), recent.end() - static_cast<std::ptrdiff_t>(limit));
+      }
+      choose_served(recent, loop.stall_threshold_ns, most_served);
     }
   }
   return event_of(host);
@@ -137,6 +172,7 @@ StreamPosition position_after(const snapshot::HostSnapshot& host, const StreamPo
 
 void trim_to_news(snapshot::HostSnapshot& host, const StreamPosition& position) {
   const std::size_t limit = turns_given(host);
+  const std::size_t most_served = served_given(host);
   for (auto& process : host.processes) {
     const std::string id = recording_id(process);
     for (auto& loop : process.recording.loops) {
@@ -149,6 +185,7 @@ void trim_to_news(snapshot::HostSnapshot& host, const StreamPosition& position) 
                                      [last](const auto& turn) { return turn.turn > last; });
       recent.erase(recent.begin(), news);
       choose(recent, loop.stall_threshold_ns, limit);
+      choose_served(recent, loop.stall_threshold_ns, most_served);
       loop.recent_lost = recent.empty() ? 0 : recent.back().turn - last - recent.size();
     }
   }
@@ -168,6 +205,13 @@ StreamHub::~StreamHub() {
   ticker_.join();
 }
 
+void StreamHub::finish(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  finishing_ = true;
+  wakeup_.notify_all();
+  gone_.wait_for(lock, patience, [this] { return stopping_ || streams_ == 0; });
+}
+
 void StreamHub::stop() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
@@ -177,7 +221,7 @@ void StreamHub::stop() {
 
 std::unique_ptr<StreamHub::Subscription> StreamHub::subscribe() {
   const std::lock_guard lock(mutex_);
-  if (streams_ >= max_streams_ || stopping_) return nullptr;
+  if (streams_ >= max_streams_ || stopping_ || finishing_) return nullptr;
   auto subscription = std::make_unique<Subscription>(*this);
   if (streams_++ == 0) wakeup_.notify_all();
   return subscription;
@@ -185,12 +229,14 @@ std::unique_ptr<StreamHub::Subscription> StreamHub::subscribe() {
 
 void StreamHub::leave() {
   const std::lock_guard lock(mutex_);
-  if (--streams_ == 0) wakeup_.notify_all();
+  if (--streams_ > 0) return;
+  wakeup_.notify_all();
+  gone_.notify_all();
 }
 
 void StreamHub::tick() {
   std::unique_lock lock(mutex_);
-  while (!stopping_) {
+  while (!stopping_ && !finished_) {
     if (streams_ == 0) {
       frames_.clear();
       queued_bytes_ = 0;
@@ -198,6 +244,7 @@ void StreamHub::tick() {
       wakeup_.wait(lock, [this] { return stopping_ || streams_ > 0; });
       continue;
     }
+    const bool last_one = finishing_;
     const auto begin = std::chrono::steady_clock::now();
     const std::shared_ptr<const StreamPosition> before =
         frames_.empty() ? std::make_shared<const StreamPosition>() : frames_.back().position;
@@ -209,6 +256,7 @@ void StreamHub::tick() {
     try {
       SnapshotRequest request;
       request.recent = turns_held(last.get());
+      request.served = true;
       taken = std::make_shared<const snapshot::HostSnapshot>(provider_(request));
       snapshot::HostSnapshot news = *taken;
       trim_to_news(news, *before);
@@ -231,19 +279,22 @@ void StreamHub::tick() {
       }
       news_.notify_all();
     }
+    if (last_one) {
+      finished_ = true;
+      news_.notify_all();
+    }
     // A snapshot that takes long must not keep a core busy: rest at least as long as it took.
     const auto now = std::chrono::steady_clock::now();
     const auto next = std::max(begin + interval_, now + (now - begin));
-    wakeup_.wait_until(lock, next, [this] { return stopping_; });
+    wakeup_.wait_until(lock, next, [this] { return stopping_ || finishing_; });
   }
 }
 
 std::shared_ptr<const std::string> StreamHub::Subscription::next() {
   std::unique_lock lock(hub_.mutex_);
-  hub_.news_.wait(lock, [this] {
-    return hub_.stopping_ || (hub_.snapshot_ && (!started_ || seen_ < hub_.newest_));
-  });
-  if (hub_.stopping_) return nullptr;
+  const auto has_news = [this] { return hub_.snapshot_ && (!started_ || seen_ < hub_.newest_); };
+  hub_.news_.wait(lock, [&] { return hub_.stopping_ || hub_.finished_ || has_news(); });
+  if (hub_.stopping_ || !has_news()) return nullptr;
 
   const std::uint64_t oldest = hub_.newest_ - hub_.frames_.size() + 1;
   if (started_ && seen_ + 1 >= oldest) {

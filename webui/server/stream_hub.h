@@ -49,7 +49,7 @@ StreamPosition position_after(const snapshot::HostSnapshot& host, const StreamPo
 /// Leaves in `host` only what is new to a client at `position`, and of that, if it is much, the
 /// turns that stalled their loop, the longest others and the newest. `recent_lost` says how many
 /// new turns it does not get: overwritten or left out. Of loops that are not in `position` all that
-/// is there is new.
+/// is there is new. What was served stays with the stalled and the longest turns only.
 void trim_to_news(snapshot::HostSnapshot& host, const StreamPosition& position);
 
 /// Thread-safety: all methods from any thread. The ticker sleeps while nobody subscribes.
@@ -73,7 +73,8 @@ class StreamHub {
     Subscription(const Subscription&) = delete;
     Subscription& operator=(const Subscription&) = delete;
 
-    /// Blocks for the next frame, the bytes of one server-sent event. Null: the server shuts down.
+    /// Blocks for the next frame, the bytes of one server-sent event. Null: the server shuts down,
+    /// or this stream has had its last frame.
     std::shared_ptr<const std::string> next();
 
    private:
@@ -85,6 +86,10 @@ class StreamHub {
 
   /// None: there are max_streams already.
   std::unique_ptr<Subscription> subscribe();
+
+  /// Gives every stream one more frame, of a snapshot that is taken now, and no other after it.
+  /// Waits until they are gone, for at most `patience`; not at all if there are none.
+  void finish(std::chrono::milliseconds patience);
 
   /// Ends every next() and the ticker. Idempotent.
   void stop();
@@ -105,7 +110,10 @@ class StreamHub {
   std::mutex mutex_;
   std::condition_variable news_;    // for subscriptions
   std::condition_variable wakeup_;  // for the ticker
+  std::condition_variable gone_;    // for finish()
   bool stopping_ = false;
+  bool finishing_ = false;  // the next snapshot is the last
+  bool finished_ = false;   // frames_.back() was made from it
   unsigned streams_ = 0;
   std::uint64_t newest_ = 0;  // number of frames_.back(); 0: no frame yet
   std::deque<Frame> frames_;
