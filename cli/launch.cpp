@@ -236,10 +236,19 @@ End Launch::wait(std::chrono::milliseconds interval, const std::function<void()>
       ended_ = look_after(pid_);
       bury(pid_, witness_->pid());
     } else {
+      if (signal == SIGINT || signal == SIGTERM || signal == SIGQUIT) {
+        told_to_end_ = steady_clock::now();
+      }
       pass_on(pid_, signal, info, *witness_);
     }
   }
+  // Before this, it was told something else: a REPL goes on after a Ctrl-C.
+  if (told_to_end_ && steady_clock::now() - *told_to_end_ > kTakesItsLeave) told_to_end_.reset();
   return *ended_;
+}
+
+bool Launch::told_to_end() const {
+  return told_to_end_ || (ended_ && ended_->killed && ended_->number == SIGHUP);
 }
 
 void Launch::bury_orphans() { bury(pid_, witness_->pid()); }

@@ -62,6 +62,11 @@ class Launch {
   /// Until the program has ended. Meanwhile `tick` is called every `interval`, on this thread.
   End wait(std::chrono::milliseconds interval, const std::function<void()>& tick);
 
+  /// Whether somebody ended it: SIGINT, SIGTERM or SIGQUIT came (a Ctrl-C, as a rule) and it ended
+  /// within kTakesItsLeave; or SIGHUP, and it died of that.
+  bool told_to_end() const;
+  static constexpr std::chrono::seconds kTakesItsLeave{10};
+
   /// After the program's end: its descendants that became our children and have ended, as wait()
   /// does.
   void bury_orphans();
@@ -71,6 +76,7 @@ class Launch {
   int gate_ = -1;             // a byte lets the child go; the end of file ends it
   int status_ = -1;           // the child's errno if execvp fails; the end of file if not
   std::optional<End> ended_;  // while it was being started
+  std::optional<std::chrono::steady_clock::time_point> told_to_end_;
   std::unique_ptr<GroupWitness> witness_;
 };
 

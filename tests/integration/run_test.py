@@ -716,6 +716,16 @@ class ServeTest(Case):
                 self.assertEqual(list(events)[-1]["processes"][0]["signal"], signal.SIGKILL)
                 self.assertEqual(process.wait(DEADLINE), 128 + signal.SIGKILL, "the status stays the program's")
 
+    def test_does_not_linger_when_the_program_was_told_to_end(self):
+        for how in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(how=how):
+                process = self.start(HELLO, options=("--listen", ":0", "--linger", "forever", "--summary", "none"))
+                url, port = self.address(process)
+                self.until_it_turns(self.events(self.stream(port)), self.child_of(process))
+                process.send_signal(how)
+                self.assertEqual(process.wait(DEADLINE), 128 + how)
+                self.assertNotIn(b"goes on", process.stderr.read())
+
     def test_lingers_for_a_time(self):
         process = self.start("sh", "-c", "exit 5", options=("--listen", ":0", "--linger", "1", "--summary", "none"))
         began = time.monotonic()
