@@ -21,6 +21,16 @@ for (let i = 0; i < args.length; i++) {
   }
 }
 
+// Their licence wants its notice in all copies, and in their files it is no comment that a bundler keeps.
+async function notice(name) {
+  const at = join(here, 'node_modules', name);
+  const { version } = JSON.parse(await readFile(join(at, 'package.json'), 'utf8'));
+  const text = (await readFile(join(at, 'LICENSE'), 'utf8')).replaceAll('\r', '').trim();
+  return `${name} ${version}\n\n${text}`;
+}
+const notices = `/*! loopscope's page, Apache-2.0. It holds:\n\n${await notice('preact')}\n\n${await notice('uplot')}\n*/`;
+if (notices.indexOf('*/') !== notices.length - 2) throw new Error('a notice ends the comment that it is in');
+
 await mkdir(out, { recursive: true });
 await build({
   absWorkingDir: here,
@@ -33,7 +43,8 @@ await build({
   jsxImportSource: 'preact',
   minify: !dev,
   sourcemap: dev ? 'inline' : false,
-  legalComments: 'inline', // the libraries' licences travel with the bundle
+  legalComments: 'inline',
+  banner: { js: notices, css: "/*! loopscope's page, Apache-2.0, with the stylesheet of uPlot, MIT: its notice is in app.js */" },
   charset: 'utf8',
   logLevel: 'warning',
 });

@@ -1,6 +1,6 @@
 // One question to the server beside the stream.
 
-/** Where App keeps the token that the reader has entered. */
+/** Where the token that the reader has entered is kept, in the tab's session storage. */
 export const tokenKey = 'loopscope-token';
 
 export class ApiError extends Error {

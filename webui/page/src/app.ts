@@ -1,13 +1,12 @@
 // The page's one piece of state and the only place that changes it. Components read it and call its methods.
+import { tokenKey } from './api';
 import { banners, goneSeconds, staleSeconds, type Banner } from './banners';
 import { thaw, type SavedPage } from './frozen';
 import type { Process } from './model';
-import { busyLoop, chooseProcess, enoughTurns, formatHash, parseHash, settle, successor, type Selection } from './selection';
+import { busyLoop, changed, chooseProcess, enoughTurns, formatHash, parseHash, settle, successor, type Selection } from './selection';
 import { LoopTrack, ProcessTrack, Store } from './store';
 import { SnapshotStream, type Connection } from './stream';
 import type { SeenTurn } from './turns';
-
-const tokenKey = 'loopscope-token';
 
 export interface Pause {
   process: string;
@@ -132,20 +131,28 @@ export class App {
   }
 
   select(change: Partial<Selection>): void {
-    this.selection = { ...this.selection, ...change };
-    history.replaceState(null, '', formatHash(this.selection) || location.pathname + location.search);
+    this.put(this.after(change));
+  }
+
+  private after(change: Partial<Selection>): Selection {
+    return changed(this.selection, change, { process: this.last?.id ?? null, loop: this.loop ? String(this.loop.latest.id) : null });
+  }
+
+  private put(selection: Selection): void {
+    this.selection = selection;
+    history.replaceState(null, '', formatHash(selection) || location.pathname + location.search);
     this.changed();
   }
 
   /** The address of another view, process or loop: for real links, which the keyboard, a middle click and Back understand. */
   href(change: Partial<Selection>): string {
-    return formatHash({ ...this.selection, ...change }) || '#';
+    return formatHash(this.after(change)) || '#';
   }
 
   /** A setting of one view's own, kept in the address; null forgets it. Names are the view's: `sort`, `q`, ... prefixed by it. */
   remember(name: string, value: string | null): void {
     const { [name]: _, ...own } = this.selection.own;
-    this.select({ own: value === null ? own : { ...own, [name]: value } });
+    this.put({ ...this.selection, own: value === null ? own : { ...own, [name]: value } });
   }
 
   recall(name: string): string | null {
@@ -153,11 +160,11 @@ export class App {
   }
 
   selectProcess(id: string): void {
+    this.select({ process: id, loop: null });
     this.last = this.store.processes.get(id)?.latest ?? null;
     this.store.watched = id;
     this.restart = null;
     this.pause = null;
-    this.select({ process: id, loop: null });
   }
 
   get process(): ProcessTrack | null {

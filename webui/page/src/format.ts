@@ -54,6 +54,15 @@ export function count(n: number | null | undefined): string {
   return scaled(n);
 }
 
+/** A name in a sentence: characters that turn the direction of what follows, or cannot be seen, are shown as unknown ones. */
+export const visible = (text: string) => text.replace(/[\u0000-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
+
+/** Of a round number that has little room: exact below 10,000, then without zeros that say nothing: 20 k, 131 k, 1.05 M. */
+export function short(n: number | null | undefined): string {
+  if (n === null || n === undefined || !Number.isFinite(n)) return unknown;
+  return Math.abs(n) < 9999.5 ? exact(n) : scaled(n).replace(/(\.\d*?)0+(?=\D)/, '$1').replace(/\.(?=\D)/, '');
+}
+
 export function exact(n: number | null | undefined): string {
   if (n === null || n === undefined || !Number.isFinite(n)) return unknown;
   return String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ',');

@@ -82,8 +82,8 @@ const texts = {
     normal: 'about the poll delay: 0.1 to 1 ms.',
     unit: 'seconds',
   },
-  p50: 'Half of all were at most this long. At most 3 % too high (histogram bucket).',
-  p99: '99 of 100 were at most this long. At most 3 % too high (histogram bucket).',
+  p50: 'Half of all were at most this long; read from a histogram, within 1.6 %.',
+  p99: '99 of 100 were at most this long; read from a histogram, within 1.6 %.',
   max: 'The longest in the window. Exact when it is the record since start, else at most 3 % too high.',
   count: 'How many there were in the window.',
   spread: 'Distribution on a logarithmic axis from 1 µs (left) to 10 s (right); the ticks below are powers of ten, 1 ms is marked.',
@@ -178,13 +178,17 @@ const texts = {
   findings: { what: 'What the rules concluded from what was recorded, with evidence and advice. Octagon: error, triangle: warning, circle: to know.', high: 'start with the error; others often follow from it.', normal: 'none.', unit: 'findings' },
   // --- watchers, descriptors ---
   watcherFd: 'The descriptor the watcher is for, where exactly one of that name is active.',
-  calledMost: 'Of the turns that this page remembers as slow, those in which this watcher took the most time.',
-  opening: 'Descriptors opened and closed per second in the window. Apart for long: something is never closed.',
-  untilLimit:
-    'When the limit is reached if the number of open descriptors goes on rising as in the time shown. Said only while it rises along a line; a burst or a sawtooth is no trend.',
+  calledMost: { name: 'slow turns it caused', what: 'Of the turns that this page remembers as slow, those in which this watcher took the most time.' },
+  opening: { name: 'opening and closing', what: 'Descriptors opened and closed per second in the window. Apart for long: something is never closed.' },
+  untilLimit: {
+    name: 'time until the limit',
+    what: 'When the limit is reached if the number of open descriptors goes on rising as in the time shown. Said only while it rises along a line; a burst or a sawtooth is no trend.',
+  },
   peak: 'The most that were open at once.',
-  change:
-    'Open descriptors of this place in the time shown, on a scale of its own from 0, and how many more or fewer there are now. “only grows”: more and more through all of that time, and none was closed. Caches and pools do that too, for a while.',
+  change: {
+    name: 'change of an open site',
+    what: 'Open descriptors of this place in the time shown, on a scale of its own from 0, and how many more or fewer there are now. “only grows”: more and more through all of that time, and none was closed. Caches and pools do that too, for a while.',
+  },
   siteOpen: 'Opened at this place and open now.',
   oldest: 'How long ago the oldest of those that are open was opened.',
   fdTarget: 'What it refers to: the path or name as the program gave it; of a connection the peer, then its own end. The arrow points from who connected to whom.',

@@ -74,14 +74,25 @@ export function subtract(now: Histogram, base: Histogram | null | undefined): Hi
   };
 }
 
-/** The upper bound of the bucket that holds the q-quantile (so at most 3 % too high), never beyond the maximum. */
+/**
+ * The middle of a bucket of the recording, as the server's own quantiles are: 32 buckets to each doubling, counted from 1 µs. A
+ * bound that is not one of those says nothing about its bucket's width: then the bound itself.
+ */
+function middle(bound: number): number {
+  const micros = bound * 1e6;
+  const octave = 2 ** (Math.ceil(Math.log2(micros) - 1e-9) - 1);
+  const step = (micros / octave) * 32;
+  return Math.abs(step - Math.round(step)) < 1e-6 ? (micros - octave / 64) / 1e6 : bound;
+}
+
+/** The middle of the bucket that holds the q-quantile (so at most 1.6 % off), never beyond the maximum. */
 export function quantile(h: Histogram | null, q: number): number | null {
   if (!h || h.count === 0) return null;
   const rank = Math.max(1, Math.ceil(q * h.count - 1e-9));
   let seen = 0;
   for (let i = 0; i < h.counts.length; i++) {
     seen += h.counts[i]!;
-    if (seen >= rank) return h.max === null ? h.bounds[i]! : Math.min(h.bounds[i]!, h.max);
+    if (seen >= rank) return h.max === null ? middle(h.bounds[i]!) : Math.min(middle(h.bounds[i]!), h.max);
   }
   return h.max;
 }
@@ -116,7 +127,7 @@ export function quantileSince(now: Histogram | null, base: Histogram | null | un
   if (seen === 0) return null;
   const record = now.max !== null && (base.max === null || now.max > base.max);
   const max = record || now.max === null ? (now.max ?? highest) : Math.min(highest, now.max);
-  return Math.min(found, max);
+  return Math.min(middle(found), max);
 }
 
 /** Relative weights (0..1) over `bins` equal steps of log10 from `low` to `high`: the little shape in the table. */

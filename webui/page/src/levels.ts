@@ -173,18 +173,33 @@ export interface Band<Key> {
   values: number[];
 }
 
+/** What is known since the last sample: it becomes the last value of each band. */
+export interface BandsNow<Key> {
+  of: ReadonlyMap<Key, number>;
+  total: number | null;
+}
+
 /** The `count` keys with the most at their highest, as bands to be stacked, with the rest as one (key null), oldest first. */
-export function bands<Key>(levels: Levels, of: ReadonlyMap<Key, Level>, range: readonly [number, number], count: number, total: readonly Value[] | null): Band<Key>[] {
+export function bands<Key>(
+  of: ReadonlyMap<Key, Level>,
+  range: readonly [number, number],
+  count: number,
+  total: readonly Value[] | null,
+  now: BandsNow<Key> | null = null,
+): Band<Key>[] {
   const [first, last] = range;
   const all = [...of].map(([key, level]) => {
     const values = level.live.slice(first, last).map((value) => value ?? 0);
+    if (now) values.push(now.of.get(key) ?? 0);
     return { key: key as Key | null, values, high: values.length > 0 ? Math.max(...values) : 0 };
   });
   all.sort((a, b) => b.high - a.high);
   const shown = all.slice(0, count).filter(({ high }) => high > 0);
-  const rest = levels.time.slice(first, last).map((_, i) => {
+  const instants = last - first + (now ? 1 : 0);
+  const rest = Array.from({ length: instants }, (_, i) => {
     const mine = shown.reduce((sum, { values }) => sum + values[i]!, 0);
-    const whole = total?.[first + i] ?? all.reduce((sum, { values }) => sum + values[i]!, 0);
+    const known = i < last - first ? total?.[first + i] : now?.total;
+    const whole = known ?? all.reduce((sum, { values }) => sum + values[i]!, 0);
     return Math.max(0, whole - mine);
   });
   const out: Band<Key>[] = shown.map(({ key, values }) => ({ key, values }));

@@ -262,7 +262,8 @@ export function layout(tracks: ReadonlyMap<string, ProcessTrack>, options: Layou
   const became = new Map(tree.map((row) => [row.process.id, row.became]));
   const ended = ordered.filter((track) => !track.running);
   // The tree has the youngest of those that have ended first, and sorting keeps that among equals.
-  const kept = ended.slice().sort((a, b) => Number(b.loops.size > 0) - Number(a.loops.size > 0));
+  // What became another program has not ended in a way that anybody looks for: its row is the program's that it became.
+  const kept = ended.filter(({ latest, loops }) => latest.ended !== 'exec' || loops.size > 0).sort((a, b) => Number(b.loops.size > 0) - Number(a.loops.size > 0));
   const nothingElse = ended.length === ordered.length;
   const shown = new Set(options.showEnded === null && !nothingElse ? kept.slice(0, fewEnded) : (options.showEnded ?? true) ? ended : []);
   const visible = ordered.filter((track) => track.running || shown.has(track) || words.length > 0 || track.latest.id === options.selected);
@@ -323,6 +324,8 @@ export interface Headline {
   /** Changes when there is something new to say, not with every figure in it. */
   topic: string;
   text: string;
+  /** In a word or two, for a title; empty when there is nothing to look at. */
+  short: string;
   detail: string;
   /** Where to look. */
   target: Partial<Selection> | null;
@@ -341,13 +344,19 @@ const plural = (n: number, one: string, many = `${one}s`) => `${format.exact(n)}
 
 /** `gone`: the server lived in the process, and does not answer any more. */
 export function headline(tracks: readonly ProcessTrack[], gone = false): Headline {
+  const said = judge(tracks, gone);
+  return { ...said, text: format.visible(said.text), detail: format.visible(said.detail) };
+}
+
+function judge(tracks: readonly ProcessTrack[], gone: boolean): Headline {
   const [only] = tracks;
   if (gone && only?.running) {
-    const before = headline(tracks);
+    const before = judge(tracks, false);
     return {
       level: 'error',
       topic: `gone ${only.latest.id}`,
       text: `${only.latest.command} ${only.latest.pid} does not answer any more; it has probably ended`,
+      short: 'gone',
       detail: `What it did last is kept here. Before that: ${before.text}.`,
       target: { view: 'take', process: only.latest.id, loop: null },
     };
@@ -366,6 +375,7 @@ export function headline(tracks: readonly ProcessTrack[], gone = false): Headlin
       level: 'error',
       topic: `stall ${process.latest.id} ${loop.latest.id}`,
       text: `Loop ${loopName(process, loop)}${of(process)} is stalled: busy for ${format.span(seconds)}${watcher ? `, in ${watcher}` : ''}`,
+      short: 'stalled',
       detail: 'Nothing else that this loop serves is getting any attention.',
       target: { view: 'loop', process: process.latest.id, loop: String(loop.latest.id) },
     };
@@ -379,6 +389,7 @@ export function headline(tracks: readonly ProcessTrack[], gone = false): Headlin
       level: bad ? 'error' : worst ? worst.severity : 'unknown',
       topic: `end ${latest.id}`,
       text: `${latest.command} ${latest.pid} ${endText(latest)}${several ? '; nothing runs any more' : ''}`,
+      short: endMark(latest, null) ?? '',
       detail: worst ? `What was found before: ${worst.title}.` : 'What it did last is kept here.',
       target: worst ? { view: 'findings', process: latest.id, loop: null } : { view: 'take', process: latest.id, loop: null },
     };
@@ -392,6 +403,7 @@ export function headline(tracks: readonly ProcessTrack[], gone = false): Headlin
       level: 'error',
       topic: `end ${latest.id}`,
       text: `${latest.command} ${latest.pid} ${endText(latest)}`,
+      short: endMark(latest, null) ?? '',
       detail: `${format.span(now - fallen.endedAt!)} ago. What it did last is kept here.`,
       target: { view: 'take', process: latest.id, loop: null },
     };
@@ -406,6 +418,7 @@ export function headline(tracks: readonly ProcessTrack[], gone = false): Headlin
       level: finding.severity,
       topic: `finding ${process.latest.id} ${finding.rule} ${finding.subject ?? ''}`,
       text: `${capital(finding.title)}${of(process) && ` — ${process.latest.command} ${process.latest.pid}`}`,
+      short: plural(found.length, 'finding'),
       detail: others > 0 ? `The worst of ${found.length} findings.` : 'The only finding.',
       target: { view: 'findings', process: process.latest.id, loop: null },
     };
@@ -414,27 +427,29 @@ export function headline(tracks: readonly ProcessTrack[], gone = false): Headlin
   const turns = loops.reduce((sum, loop) => sum + loop.latest.iterations, 0);
   if (loops.length === 0) {
     const text = `No loop yet: ${running.length === 1 ? 'the process has' : `${plural(running.length, 'process', 'processes')} have`} waited on nothing so far`;
-    return { level: 'unknown', topic: 'no loop', text, detail: 'A loop is seen with its first wait on epoll, poll or select.', target: null };
+    return { level: 'unknown', topic: 'no loop', text, short: '', detail: 'A loop is seen with its first wait on epoll, poll or select.', target: null };
   }
   const oldest = Math.max(...running.map((process) => process.time - process.startedAt));
   if (turns < enoughTurns || oldest < enoughSeconds) {
     return {
       level: 'unknown',
       topic: 'young',
-      text: `Not enough data yet (${plural(turns, 'turn')} so far)`,
+      text: `Not enough data yet (${plural(turns, 'turn')} in ${format.span(Math.max(0, oldest))})`,
+      short: '',
       detail: `The rules want ${enoughTurns} turns and ${enoughSeconds} s before their silence means anything.`,
       target: null,
     };
   }
   const mute = running.filter((process) => process.latest.findings === null).length;
   if (mute === running.length) {
-    return { level: 'unknown', topic: 'mute', text: 'No verdict: this source draws no conclusions', detail: '', target: null };
+    return { level: 'unknown', topic: 'mute', text: 'No verdict: this source draws no conclusions', short: '', detail: '', target: null };
   }
   const scope = `${plural(loops.length, 'loop')} of ${plural(running.length, 'process', 'processes')}`;
   return {
     level: 'good',
     topic: `healthy ${found.length > 0}`,
     text: found.length > 0 ? `Healthy, with ${plural(found.length, 'thing')} to know` : 'Healthy',
+    short: '',
     detail: found.length > 0 ? `${capital(found[0]!.finding.title)}.` : `No rule objects to ${scope}.`,
     target: found[0] ? { view: 'findings', process: found[0].process.latest.id, loop: null } : null,
   };

@@ -207,7 +207,7 @@ export const fdColumns: readonly FdColumn[] = [
   { key: 'io_calls', label: 'I/O calls', sort: 'io_calls', width: 84, left: false, from: 1320, ledger: true },
   { key: 'busy', label: 'busy', sort: 'busy', width: 84, left: false, from: 1240, ledger: true },
   { key: 'epoll', label: 'epoll set', sort: null, width: 94, left: true, from: 940, ledger: false },
-  { key: 'flags', label: 'flags', sort: null, width: 188, left: true, from: 1080, ledger: true },
+  { key: 'flags', label: 'flags', sort: null, width: 188, left: true, from: 1300, ledger: true },
   { key: 'site', label: 'opened by', sort: 'site', width: 190, left: true, from: 760, ledger: true },
 ];
 

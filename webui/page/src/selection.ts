@@ -52,6 +52,25 @@ export function formatHash(selection: Selection): string {
   return text ? `#${text}` : '';
 }
 
+/** Settings that single out something of one process; of these, what is about one loop. */
+const ofProcess = new Set(['fd', 'fd-q', 'fd-kind', 'fd-site', 'site', 'w-q', 'watcher', 'turn']);
+const ofLoop = new Set(['w-q', 'watcher', 'turn']);
+const without = (own: Selection['own'], names: ReadonlySet<string>) => Object.fromEntries(Object.entries(own).filter(([name]) => !names.has(name)));
+
+/**
+ * The selection after a change. Sorting and columns stay; what singles out a descriptor, a watcher, a site goes with the process
+ * or loop it was of, or elsewhere it would mean another. `own` of the change says what is singled out now. `shown`: what is on
+ * screen, chosen or not.
+ */
+export function changed(selection: Selection, change: Partial<Selection>, shown: { process: string | null; loop: string | null }): Selection {
+  const moved = (now: string | null | undefined, before: string | null) => now !== undefined && now !== null && now !== before;
+  let { own } = selection;
+  if (change.own) own = { ...without(own, ofProcess), ...change.own };
+  else if (moved(change.process, shown.process)) own = without(own, ofProcess);
+  else if (moved(change.loop, shown.loop)) own = without(own, ofLoop);
+  return { ...selection, ...change, own };
+}
+
 type Known = Pick<Process, 'id' | 'pid' | 'command' | 'started_at' | 'state' | 'ended' | 'loops'>;
 
 /** How busy the busiest loop of a process is. */

@@ -30,6 +30,9 @@ export const gapSeconds = 2;
 const referenceSeconds = 120;
 /** Histories are kept for this many processes; a host with hundreds of recordings must not fill the tab. */
 const keepProcesses = 64;
+/** Of one that ended, the library's recording does not know what was open: what was seen last is nearer to it than nothing. */
+const withDescriptors = (process: Process, before: Process): Process =>
+  process.state !== 'running' && process.fds?.open === null && before.fds ? { ...process, fds: before.fds } : process;
 /** What "now" means: long enough to be calm, short enough to be now. */
 export const nowSeconds = 2;
 
@@ -165,8 +168,9 @@ export class Store {
     }
   }
 
-  private process(process: Process, time: number, firstOfConnection: boolean): void {
-    let track = this.processes.get(process.id);
+  private process(said: Process, time: number, firstOfConnection: boolean): void {
+    let track = this.processes.get(said.id);
+    const process = track ? withDescriptors(said, track.latest) : said;
     if (!track) {
       track = new ProcessTrack(process);
       this.processes.set(process.id, track);

@@ -87,3 +87,10 @@ test('time of day, with milliseconds', () => {
   assert.match(format.clock(1700000000.5, true), /^\d\d:\d\d:\d\d\.500$/);
   assert.match(format.clock(1700000000.5), /^\d\d:\d\d:\d\d$/);
 });
+
+test('short: a round number where there is little room', () => {
+  const short = (n: number | null) => format.short(n).replaceAll('\u00a0', ' ');
+  assert.deepEqual([256, 1024, 9999, 10000, 20000, 131072, 1048576].map(short), ['256', '1,024', '9,999', '10 k', '20 k', '131 k', '1.05 M']);
+  assert.equal(short(100_000), '100 k', 'zeros that count stay');
+  assert.equal(short(null), '—');
+});

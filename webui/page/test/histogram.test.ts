@@ -69,3 +69,13 @@ test('the shape spreads over decades and clamps what is outside', () => {
   assert.deepEqual(bins, [5 / 8, 0, 0, 1, 0, 0, 2 / 8]);
   assert.deepEqual(shape(null, 1e-6, 10, 2), [0, 0]);
 });
+
+test('quantiles are the middles of the recording’s buckets, as the server’s are', () => {
+  const one = (bound: number, max: number) => quantile({ count: 1, sum: 0, max, bounds: [bound], counts: [1] }, 0.5)!;
+  // Upper bounds and quantiles as a server sent them, the latter rounded to nanoseconds.
+  for (const [bound, told] of [[656e-6, 648e-6], [26.624e-3, 26.368e-3], [1.0813439999999999, 1.06496], [1.28125e-6, 1.266e-6], [16.5e-6, 16.25e-6]] as const) {
+    assert.ok(Math.abs(one(bound, 10) - told) < 1e-9, `${bound}: ${one(bound, 10)}`);
+  }
+  assert.equal(one(656e-6, 641e-6), 641e-6, 'never beyond the maximum');
+  assert.equal(one(1e-3, 10), 1e-3, 'no bucket of the recording: its bound is all there is');
+});

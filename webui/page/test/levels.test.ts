@@ -97,10 +97,12 @@ test('the most are bands of their own, the rest is one that makes up the whole',
   const levels = new Levels();
   const sites = [site({ id: 1, live: 50 }), site({ id: 2, live: 30 }), site({ id: 3, live: 5 }), site({ id: 4, live: 2 })];
   for (let t = 0; t < 10; t += 2) levels.add(t, descriptors({ open: 100, sites }));
-  const out = bands(levels, levels.sites, levels.range(0, 10), 2, levels.total.open);
+  const out = bands(levels.sites, levels.range(0, 10), 2, levels.total.open);
   assert.deepEqual(out.map(({ key }) => key), [1, 2, null]);
   assert.deepEqual(out.map(({ values }) => values[0]), [50, 30, 20]);
   for (let i = 0; i < 5; i++) assert.equal(out.reduce((sum, { values }) => sum + values[i]!, 0), 100);
+  const now = bands(levels.sites, levels.range(0, 10), 2, levels.total.open, { of: new Map([[1, 60], [2, 30], [3, 1], [4, 1]]), total: 101 });
+  assert.deepEqual(now.map(({ values }) => [values.length, values[5]]), [[6, 60], [6, 30], [6, 11]], 'the present is the last value');
 });
 
 test('a spark line has holes where nothing is known', () => {

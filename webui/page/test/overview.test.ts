@@ -179,8 +179,8 @@ test('the headline', () => {
   const turned = loop({ iterations: 5000 });
   assert.equal(said(process({ loops: [turned] })).text, 'Healthy');
   assert.equal(said(process({ loops: [turned] })).level, 'good');
-  assert.equal(said(process({ loops: [loop({ iterations: 12 })] })).text, 'Not enough data yet (12 turns so far)');
-  assert.equal(said(process({ loops: [loop({ iterations: 1 })] })).text, 'Not enough data yet (1 turn so far)');
+  assert.equal(said(process({ loops: [loop({ iterations: 12 })] })).text.replaceAll('\u00a0', ' '), 'Not enough data yet (12 turns in 16 min 40 s)');
+  assert.equal(said(process({ loops: [loop({ iterations: 1 })] })).text.replaceAll('\u00a0', ' '), 'Not enough data yet (1 turn in 16 min 40 s)');
   assert.match(said(process({ loops: [] })).text, /^No loop yet: the process has/);
   assert.equal(said(process({ loops: [turned], findings: null })).level, 'unknown');
   const info = said(process({ loops: [turned], findings: [finding({ severity: 'info' })] }));

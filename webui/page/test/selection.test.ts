@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { banners, type BannerInput } from '../src/banners';
-import { bestProcess, busyLoop, chooseProcess, formatHash, parseHash, settle, successor, type Load, type Selection } from '../src/selection';
+import { bestProcess, busyLoop, changed, chooseProcess, formatHash, parseHash, settle, successor, type Load, type Selection } from '../src/selection';
 import { at, process } from './fixtures';
 
 const old = process({ id: '1-a', pid: 1, started_at: at(0) });
@@ -158,4 +158,17 @@ test('a restart is told for a minute', () => {
   const restart = { from: 1, to: 2, ago: 5, sameCommand: true };
   assert.match(texts({ restart })[0]!, /^Process 1 restarted as 2/);
   assert.deepEqual(texts({ restart: { ...restart, ago: 61 } }), []);
+});
+
+test('what singles out a thing of one process or loop does not go along to another; sorting does', () => {
+  const own = { 'fd-site': '3', 'fd-sort': 'age.desc', watcher: 'io:read', 'w-q': 'x', turn: '7', 'overview.sort': '-turns' };
+  const selection: Selection = { view: 'descriptors', process: '1-a', loop: '1', window: 30, own };
+  const shown = { process: '1-a', loop: '1' };
+  const settings = { 'fd-sort': 'age.desc', 'overview.sort': '-turns' };
+  assert.deepEqual(changed(selection, { view: 'watchers' }, shown).own, own);
+  assert.deepEqual(changed(selection, { process: '1-a', loop: '1' }, shown).own, own);
+  assert.deepEqual(changed({ ...selection, process: null }, { process: '1-a' }, shown).own, own, 'it was on screen without having been chosen');
+  assert.deepEqual(changed(selection, { process: '2-b', loop: null }, shown).own, settings);
+  assert.deepEqual(changed(selection, { loop: '2' }, shown).own, { ...settings, 'fd-site': '3' });
+  assert.deepEqual(changed(selection, { own: { fd: '9' } }, shown).own, { ...settings, fd: '9' }, 'a link says what it is about');
 });

@@ -4,7 +4,7 @@ import { instant } from '../src/model';
 import { Series } from '../src/series';
 import { isStalled } from '../src/stalled';
 import { Store } from '../src/store';
-import { at, epoch, loop, process, snapshot, turn, watcher, wire } from './fixtures';
+import { at, descriptors, epoch, loop, process, snapshot, turn, watcher, wire } from './fixtures';
 import { sortRows, watcherRows } from '../src/watchers';
 
 /** 100 turns a second, 30 % busy, 1 ms each turn's busy part in the histogram. */
@@ -299,4 +299,17 @@ test('how busy a process is: its busiest loop, now', () => {
   assert.equal(store.processes.get('12-1')!.load!.sure, true);
   store.ingest(snapshot(6, process({ loops: [] })), false);
   assert.equal(store.processes.get('12-1')!.load, null);
+});
+
+test('of one that has ended without a record of its descriptors, those seen last stay', () => {
+  const store = new Store();
+  const of = () => store.processes.get('12-1')!.latest.fds!.open;
+  store.ingest(snapshot(0, process({ fds: descriptors({ open: 7 }) })), true);
+  const nothing = descriptors({ open: null, limit: null, by_kind: {} });
+  for (const t of [1, 2, 3]) {
+    store.ingest(snapshot(t, process({ state: 'killed', fds: nothing })), false);
+    assert.equal(of(), 7);
+  }
+  store.ingest(snapshot(4, process({ id: '12-1', state: 'killed', fds: descriptors({ open: 5 }) })), false);
+  assert.equal(of(), 5, 'what a ledger says holds');
 });

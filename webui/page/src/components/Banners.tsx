@@ -1,3 +1,4 @@
+// The banners on top, each with what can be done about it.
 import type { App } from '../app';
 
 export function Banners({ app }: { app: App }) {

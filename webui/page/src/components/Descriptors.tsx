@@ -39,19 +39,22 @@ export function Summary({ app, process, span, sites }: SummaryProps) {
   const fds = process.latest.fds!;
   const ledger = hasLedger(fds);
   const range = levels.range(span.from, span.to);
-  const time = levels.time.slice(...range);
+  const samples = levels.time.slice(...range);
+  // Samples are seconds apart: the present is drawn as well, or the chart ends before "now" and tells other numbers than the tables.
+  const fresh = span.to >= process.time && samples[samples.length - 1] !== process.time;
+  const time = fresh ? [...samples, process.time] : samples;
   const share = fds.open !== null && fds.limit ? fds.open / fds.limit : null;
-  const until = process.running ? timeUntil(fds.limit, time, levels.total.open.slice(...range), process.time) : null;
+  const until = process.running ? timeUntil(fds.limit, samples, levels.total.open.slice(...range), process.time) : null;
   const { window } = app.selection;
   const rates = ledger ? pace(levels, { time: process.time, opened: fds.opened, closed: fds.closed }, process.time - window) : null;
   const bySite = ledger && (fds.sites?.length ?? 0) > 0 && app.recall('fd-by') !== 'kind';
   const parts: Part[] = bySite
-    ? bands(levels, levels.sites, range, letters.length, levels.total.open).map(({ key, values }, i) => {
+    ? bands(levels.sites, range, letters.length, levels.total.open, fresh ? { of: new Map((fds.sites ?? []).map((site) => [site.id, site.live])), total: fds.open } : null).map(({ key, values }, i) => {
         const site = key === null ? null : sites.get(key);
         const name = key === null ? 'other places' : site ? `${siteText(site).what} · ${site.kind}` : `site ${key}`;
         return { key: String(key), mark: key === null ? '' : letters[i]!, name, values };
       })
-    : bands(levels, levels.kinds, range, letters.length, null).map(({ key, values }, i) => ({
+    : bands(levels.kinds, range, letters.length, null, fresh ? { of: new Map(Object.entries(fds.by_kind ?? {})), total: null } : null).map(({ key, values }, i) => ({
         key: String(key),
         mark: key === null ? '' : letters[i]!,
         name: key ?? 'other kinds',
@@ -183,6 +186,12 @@ function lineOf(process: ProcessTrack, values: readonly (number | null)[] | unde
   return [time, out];
 }
 
+/** How much of the span the page has seen. */
+function seenOf(process: ProcessTrack, span: Span): number {
+  const [first, last] = process.levels.range(span.from, span.to);
+  return first < last ? span.to - process.levels.time[first]! : 0;
+}
+
 const change = (values: readonly (number | null)[]) => {
   const known = values.filter((value): value is number => value !== null);
   return known.length < 2 ? null : known[known.length - 1]! - known[0]!;
@@ -191,6 +200,7 @@ const signed = (n: number) => (n > 0 ? `+${format.exact(n)}` : n < 0 ? `−${for
 
 function Kinds({ process, span, ledger }: { process: ProcessTrack; span: Span; ledger: boolean }) {
   const kinds = kindRows(process.latest.fds!);
+  const seen = format.span(seenOf(process, span));
   return (
     <div class="card kinds">
       <h3>by kind</h3>
@@ -216,7 +226,7 @@ function Kinds({ process, span, ledger }: { process: ProcessTrack; span: Span; l
                 <tr key={kind} data-kind={kind}>
                   <td class="left">{kind}</td>
                   <td class="left">
-                    <Spark time={time} values={values} from={span.from} to={span.to} label={`${kind}: ${signed(change(values) ?? 0)} in ${format.span(span.to - span.from)}`} />
+                    <Spark time={time} values={values} from={span.from} to={span.to} label={`${kind}: ${signed(change(values) ?? 0)} in ${seen}`} />
                   </td>
                   <td class="strong">{format.exact(open)}</td>
                   {ledger && <td>{format.count(opened)}</td>}
@@ -253,7 +263,7 @@ export function Sites({ app, process, span, more, onMore, onShow, target }: Site
   const known = new Set(streamed.map((site) => site.id));
   const sites = sortSites([...streamed, ...(more ?? []).filter((site) => !known.has(site.id))]);
   const total = Math.max(fds.sites_total ?? 0, sites.length);
-  const parts = bands(process.levels, process.levels.sites, process.levels.range(span.from, span.to), letters.length, process.levels.total.open);
+  const parts = bands(process.levels.sites, process.levels.range(span.from, span.to), letters.length, process.levels.total.open);
   const bySite = app.recall('fd-by') !== 'kind';
   const marks = new Map(bySite ? parts.map(({ key }, i) => [key, i] as const) : []);
   const growing = new Map<number, Growth>();
@@ -297,7 +307,7 @@ export function Sites({ app, process, span, more, onMore, onShow, target }: Site
                   kind
                 </th>
                 <th scope="col" class="left c-trend">
-                  <Term about="change">in {format.span(span.to - span.from)}</Term>
+                  <Term about="change">in {format.span(seenOf(process, span))}</Term>
                 </th>
                 <th scope="col">
                   <Term about="siteOpen">{process.running ? 'open' : 'open at end'}</Term>

@@ -240,8 +240,8 @@ export function FdTable({ app, process, ledger, kinds, sites, onUnknownSite, onS
       <div class="card-head fd-head">
         <h2 id="fd-title">All descriptors</h2>
         <span class="quiet" data-testid="fd-count" role="status">
-          {cache.matched === null
-            ? cache.error
+          {cache.matched === null || (cache.matched === 0 && cache.total === null)
+            ? cache.error || cache.matched !== null
               ? ''
               : 'asking…'
             : cache.matched === cache.total
@@ -344,7 +344,7 @@ export function FdTable({ app, process, ledger, kinds, sites, onUnknownSite, onS
                 )}
               </tbody>
             </table>
-            {cache.matched === 0 && <p class="quiet fd-none">{q || kind || site !== null ? 'None matches.' : 'None is open.'}</p>}
+            {cache.matched === 0 && <p class="quiet fd-none">{cache.total === null ? 'Not known: the library records the loops of a process, and its descriptors only while it lives.' : q || kind || site !== null ? 'None matches.' : 'None is open.'}</p>}
           </div>
           {opened && <Details fd={openedNow ?? opened} seen={openedNow !== null} sites={sites} onSite={onSite} onClose={() => setOpened(null)} />}
         </div>

@@ -184,13 +184,16 @@ function Looked({ process, age }: { process: ProcessTrack; age: number }) {
               <code>{rule}</code> <span class="unseen">{words[look.state]}:</span>
             </span>
             <span class="look-about quiet">{about}</span>
-            <span class="look-text">{look.text}</span>
+            <span class="look-text">{withCode(look.text)}</span>
           </li>
         ))}
       </ul>
     </div>
   );
 }
+
+/** What stands between backticks is a command. */
+const withCode = (text: string) => text.split('`').map((part, i) => (i % 2 === 1 ? <code key={i}>{part}</code> : part));
 
 const othersShown = 6;
 

@@ -1,3 +1,4 @@
+// Where the numbers come from, and what could not be recorded.
 import type { App } from '../app';
 import * as format from '../format';
 

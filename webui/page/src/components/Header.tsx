@@ -109,7 +109,7 @@ function LoopCrumb({ app }: { app: App }) {
   if (!process || !loop) return null;
   const all = [...process.loops.values()].map((track) => track.latest);
   return (
-    <>
+    <span class="crumb">
       <span class="quiet" aria-hidden="true">
         ›
       </span>
@@ -130,7 +130,7 @@ function LoopCrumb({ app }: { app: App }) {
           ))}
         </select>
       )}
-    </>
+    </span>
   );
 }
 

@@ -1,3 +1,4 @@
+// The durations of a loop's turns in the window: quantiles, and how they are spread.
 import type { Histogram } from '../histogram';
 import { quantile, shape } from '../histogram';
 import * as format from '../format';

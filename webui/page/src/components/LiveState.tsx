@@ -1,10 +1,12 @@
+// What the loop does now, and its figures beside those of the window.
 import type { ComponentChildren } from 'preact';
+import type { LoopWindow } from '../cuts';
 import * as format from '../format';
 import type { HelpKey } from '../help';
 import { isStalled } from '../stalled';
 import { registers, waitCall } from '../loops';
 import { nowSeconds, type LoopTrack, type ProcessTrack } from '../store';
-import { windowLabel } from './windowLabel';
+import { shortCoverage } from './windowLabel';
 import { Term } from './Term';
 
 export function LiveState({ process, loop, window }: { process: ProcessTrack; loop: LoopTrack; window: number }) {
@@ -14,7 +16,7 @@ export function LiveState({ process, loop, window }: { process: ProcessTrack; lo
   const now = nowBase ? process.window(loop, nowBase) : null;
   const longBase = process.base(window) ?? (process.running ? undefined : whole);
   const long = longBase ? process.window(loop, longBase) : null;
-  const label = windowLabel(window);
+  const label = shortCoverage(process, longBase, window);
   const ready = long?.readyPerTurn;
   return (
     <section class="figures" aria-label="Live state">
@@ -35,7 +37,7 @@ export function LiveState({ process, loop, window }: { process: ProcessTrack; lo
           {!registers(latest.backend) ? `${latest.backend} is told them at each call` : latest.registered_fds === null ? 'not known' : 'watched by this loop'}
         </div>
       </Figure>
-      <PollResults process={process} loop={loop} window={window} />
+      <PollResults loop={loop} view={long} label={label} />
     </section>
   );
 }
@@ -104,10 +106,9 @@ function State({ process, loop }: { process: ProcessTrack; loop: LoopTrack }) {
   );
 }
 
-function PollResults({ process, loop, window }: { process: ProcessTrack; loop: LoopTrack; window: number }) {
-  const base = process.base(window) ?? (process.running ? undefined : process.base(Infinity));
-  const polls = base ? process.window(loop, base).polls : null;
-  const stalls = base ? process.window(loop, base).stalls : null;
+function PollResults({ loop, view, label }: { loop: LoopTrack; view: LoopWindow | null; label: string }) {
+  const polls = view?.polls ?? null;
+  const stalls = view?.stalls ?? null;
   const parts = [
     ['events', polls?.events ?? null],
     ['timeout', polls?.timeout ?? null],
@@ -122,7 +123,7 @@ function PollResults({ process, loop, window }: { process: ProcessTrack; loop: L
     <div class="card figure polls">
       <h3>
         <Term about="polls">poll results</Term>
-        <span class="side">{windowLabel(window)}</span>
+        <span class="side">{label}</span>
       </h3>
       <div class="stack" aria-hidden="true">
         {parts.map(([name, n]) => (

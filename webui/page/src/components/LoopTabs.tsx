@@ -1,3 +1,4 @@
+// Which loop of the process: one tab each, with how busy it is now.
 import { useRef } from 'preact/hooks';
 import * as format from '../format';
 import { loopFacts, loopLabel } from '../loops';
@@ -22,7 +23,7 @@ export function LoopTabs(props: { process: ProcessTrack; selected: LoopTrack | n
     <div class="tabs" role="tablist" aria-label="Loops" ref={list} onKeyDown={move}>
       {loops.map((loop) => {
         const { id, name, state } = loop.latest;
-        const utilization = base ? process.window(loop, base).utilization : loop.latest.utilization;
+        const utilization = base ? process.rates(loop, base).utilization : loop.latest.utilization;
         const stalled = process.running && isStalled(loop.latest);
         return (
           <button

@@ -143,15 +143,20 @@ export class OverviewRow extends Component<RowProps> {
       location.hash = href;
     };
     const content = loop ? figures(process, loop) : null;
+    // Which of five pythons it is.
+    const args = head && processes ? (latest.argv ?? []).slice(1).join(' ') : '';
     const name = (
       <a class="ov-name" href={href} tabIndex={-1} title={(latest.argv ?? []).join(' ')}>
-        {head && (
-          <span class="ov-process">
-            <b>{latest.command || '?'}</b> <span class="quiet">{latest.pid}</span>
-          </span>
-        )}
-        {head && loop && <span class="quiet"> › </span>}
-        {loop && <b class={head ? 'ov-only' : ''}>{loopName(process, loop)}</b>}
+        <span class="ov-line">
+          {head && (
+            <span class="ov-process">
+              <b>{latest.command || '?'}</b> <span class="quiet">{latest.pid}</span>
+            </span>
+          )}
+          {head && loop && <span class="quiet"> › </span>}
+          {loop && <b class={head ? 'ov-only' : ''}>{loopName(process, loop)}</b>}
+        </span>
+        {args !== '' && <span class="ov-args">{args}</span>}
       </a>
     );
     const stateText = (
@@ -177,8 +182,9 @@ export class OverviewRow extends Component<RowProps> {
     if (cards) return <Card common={common} name={name} state={stateText} content={content} row={row} app={app} processes={processes} />;
     return (
       <div {...common}>
-        <div role="rowheader" class="left">
+        <div role="rowheader" class="left ov-head-cell">
           {name}
+          {!processes && loop && <Found app={app} process={process} findings={findingsOf(latest, loop)} />}
         </div>
         <div role="gridcell" class="left">
           {stateText}
@@ -253,7 +259,7 @@ function Card(props: { common: object; name: preact.VNode; state: preact.VNode; 
           </span>
         )}
         {processes && head && <Fds process={process} words />}
-        {processes && <Found app={app} process={process} findings={head ? (process.latest.findings ?? []) : findingsOf(process.latest, loop)} />}
+        <Found app={app} process={process} findings={head && processes ? (process.latest.findings ?? []) : findingsOf(process.latest, loop)} />
       </div>
     </div>
   );
@@ -281,13 +287,14 @@ function Value({ triple, at, covered, ratio }: { triple: Triple; at: number; cov
   );
 }
 
-const sparkSize = { width: 54, height: 26 };
+/** The box is 0 to 100 %. */
+const sparkSize = { width: 54, height: 24 };
 
 function Spark({ values }: { values: readonly (number | null)[] }) {
   const { width, height } = sparkSize;
   return (
-    <svg class="spark" width={width} height={height} viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
-      <path class="floor" d={`M0 ${height - 0.5}H${width}`} />
+    <svg class="ov-spark" width={width} height={height} viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
+      <rect class="box" width={width} height={height} />
       <path class="line" d={sparkPath(values, width - 2, height - 2)} transform="translate(1 1)" />
     </svg>
   );
@@ -300,7 +307,7 @@ export function Fds({ process, words }: { process: ProcessTrack; words?: boolean
   return (
     <span class="ov-fds" title={share === null ? undefined : `${format.percent(share)} of the limit`}>
       <b>{format.count(fds.open)}</b>
-      {fds.limit !== null && <span class="quiet"> / {format.count(fds.limit)}</span>}
+      {fds.limit !== null && <span class="quiet"> / {format.short(fds.limit)}</span>}
       {words && <span class="quiet"> fds</span>}
       {share !== null && (
         <span class={`meter ${share > 0.8 ? 'bad' : ''}`} aria-hidden="true">

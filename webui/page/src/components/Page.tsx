@@ -3,9 +3,12 @@ import type { FunctionComponent } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { App } from '../app';
 import { staleSeconds } from '../banners';
+import * as format from '../format';
 import { onKey } from '../keys';
-import { headline } from '../overview';
+import { headline, type Headline } from '../overview';
 import type { View } from '../selection';
+import type { ProcessTrack } from '../store';
+import { titleOf } from '../title';
 import { DescriptorsView } from '../views/DescriptorsView';
 import { FindingsView } from '../views/FindingsView';
 import { LoopView } from '../views/LoopView';
@@ -13,7 +16,7 @@ import { OverviewView } from '../views/OverviewView';
 import { TakeAwayView } from '../views/TakeAwayView';
 import { WatchersView } from '../views/WatchersView';
 import { Banners } from './Banners';
-import { emptyText } from './Empty';
+import { emptyText, HowToBegin } from './Empty';
 import { Footer } from './Footer';
 import { Header } from './Header';
 import { HelpDialog } from './HelpDialog';
@@ -58,6 +61,12 @@ export function Page({ app, version }: { app: App; version: number }) {
     document.addEventListener('keydown', pressed);
     return () => document.removeEventListener('keydown', pressed);
   }, []);
+  const tracks = [...app.store.processes.values()];
+  const said = tracks.length > 0 ? headline(tracks, app.gone) : null;
+  const title = titleFor(app, tracks, said);
+  useEffect(() => {
+    if (!app.offline) document.title = title; // a saved page has one that says what it is
+  }, [title]);
   useEffect(() => {
     scrollTo(0, 0);
   }, [app.selection.view]);
@@ -73,29 +82,43 @@ export function Page({ app, version }: { app: App; version: number }) {
       >
         <Banners app={app} />
         {app.connection.state === 'unauthorized' && <TokenForm refused={app.connection.refused} onToken={(t) => app.setToken(t)} />}
-        {nothing ? !locked && <p class="empty">{nothing}</p> : <Chosen app={app} version={version} />}
+        {!nothing ? (
+          <Chosen app={app} version={version} />
+        ) : (
+          !locked && (
+            <>
+              <p class="empty">{nothing}</p>
+              <HowToBegin app={app} />
+            </>
+          )
+        )}
       </main>
       <Footer app={app} />
-      <Announcer app={app} />
+      <Announcer headline={said} />
       <HelpTexts />
       <HelpDialog open={help} onClose={() => setHelp(false)} />
     </>
   );
 }
 
+/** In the overview it is about all processes, elsewhere about the one on screen. */
+function titleFor(app: App, tracks: ProcessTrack[], said: Headline | null): string {
+  const all = app.selection.view === 'overview' && tracks.length > 1;
+  const { process } = app;
+  const running = tracks.filter((track) => track.running).length;
+  const subject = all ? `${format.exact(running)} running` : process && `${process.latest.command} ${process.latest.pid}`;
+  return titleOf(all || !process ? said : headline([process], app.gone), subject, app.connectionText.kind === 'lost');
+}
+
 /** A verdict that flaps must not talk without end. */
 const announceEveryMs = 10_000;
 
 /** Says aloud when the verdict changes, whatever view is open. */
-function Announcer({ app }: { app: App }) {
+function Announcer({ headline }: { headline: Headline | null }) {
   const said = useRef({ topic: '', at: -Infinity, text: '' });
-  const tracks = [...app.store.processes.values()];
-  if (tracks.length > 0) {
-    const { topic, text } = headline(tracks, app.gone);
-    if (topic !== said.current.topic && performance.now() - said.current.at > announceEveryMs) {
-      // The first one is on the page anyway, and is read with it.
-      said.current = { topic, at: performance.now(), text: said.current.topic === '' ? '' : text };
-    }
+  if (headline && headline.topic !== said.current.topic && performance.now() - said.current.at > announceEveryMs) {
+    // The first one is on the page anyway, and is read with it.
+    said.current = { topic: headline.topic, at: performance.now(), text: said.current.topic === '' ? '' : headline.text };
   }
   return (
     <p class="unseen" role="status" data-testid="announcer">

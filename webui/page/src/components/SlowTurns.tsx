@@ -1,3 +1,4 @@
+// The turns that took longest, or the newest slow ones; a row opens its turn.
 import { useState } from 'preact/hooks';
 import * as format from '../format';
 import { isStalled } from '../stalled';
@@ -80,7 +81,7 @@ export function SlowTurns({ loop, now, running, chosen, onOpen }: SlowTurnsProps
                   )}
                   {format.duration(turn.busy)}
                 </td>
-                <td class="left">{turn.watcher === null ? <span class="quiet">no named watcher</span> : <code>{turn.watcher}</code>}</td>
+                <td class="left">{turn.watcher === null ? <span class="quiet">no named watcher</span> : <code title={turn.watcher}>{turn.watcher}</code>}</td>
                 <td>{turn.watcher === null ? '—' : format.duration(turn.watcher_seconds)}</td>
                 <td>{format.count(turn.ready)}</td>
                 <td>{format.duration(turn.poll_wait)}</td>
@@ -107,7 +108,7 @@ function InProgress({ loop }: { loop: LoopTrack }) {
         </span>
         {format.duration(seconds)}
       </td>
-      <td class="left">{watcher === null ? <span class="quiet">no named watcher</span> : <code>{watcher}</code>}</td>
+      <td class="left">{watcher === null ? <span class="quiet">no named watcher</span> : <code title={watcher}>{watcher}</code>}</td>
       <td>{watcher === null ? '—' : format.duration(current?.watcher_seconds)}</td>
       <td>{format.count(current?.ready)}</td>
       <td>—</td>

@@ -1,3 +1,4 @@
+// Asks for the token that the server wants.
 import { useState } from 'preact/hooks';
 
 export function TokenForm({ refused, onToken }: { refused: boolean; onToken: (token: string) => void }) {

@@ -1,4 +1,5 @@
 // The watchers of a loop: what each did in the window, and of one chosen all that is known.
+import { Component } from 'preact';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { App } from '../app';
 import * as format from '../format';
@@ -61,7 +62,10 @@ export function Watchers({ app, process, loop, window }: { app: App; process: Pr
     const index = open ? sorted.indexOf(open) : -1;
     if (index >= 0 && scroller.current && (index < first || index >= last)) scroller.current.scrollTop = index * rowHeight;
   }, [chosen]);
-  const choose = (row: Row) => app.remember('watcher', nameOf(row) === chosen ? null : nameOf(row));
+  // One function for all renderings, or no row could tell that nothing has changed.
+  const choosing = useRef<(row: Row) => void>(() => {});
+  choosing.current = (row) => app.remember('watcher', nameOf(row) === chosen ? null : nameOf(row));
+  const choose = useMemo(() => (row: Row) => choosing.current(row), []);
   return (
     <section class="card" aria-labelledby="watchers-title">
       <div class="card-head">
@@ -141,7 +145,26 @@ function Head({ column, arrow, onClick }: { column: Column; arrow: string; onCli
   return about ? <Term about={about} plain>{button}</Term> : button;
 }
 
-function WatcherRow({ row, index, open, onChoose }: { row: Row; index: number; open: boolean; onChoose: (row: Row) => void }) {
+interface RowProps {
+  row: Row;
+  index: number;
+  open: boolean;
+  onChoose: (row: Row) => void;
+}
+
+/** Rendered when its figures have changed, not when the table is scrolled. */
+class WatcherRow extends Component<RowProps> {
+  override shouldComponentUpdate(next: RowProps): boolean {
+    const now = this.props;
+    return next.row !== now.row || next.index !== now.index || next.open !== now.open;
+  }
+
+  render({ row, index, open, onChoose }: RowProps) {
+    return watcherRow(row, index, open, onChoose);
+  }
+}
+
+function watcherRow(row: Row, index: number, open: boolean, onChoose: (row: Row) => void) {
   const state = row.special ? 'special' : row.calls === 0 ? 'still' : '';
   return (
     <tr
@@ -183,30 +206,24 @@ function WatcherRow({ row, index, open, onChoose }: { row: Row; index: number; o
       <td class="c-p99">{row.special ? '' : format.duration(row.p99)}</td>
       <td class="c-max">{row.special ? '' : format.duration(row.max)}</td>
       <td class="c-lag">{row.lag === null ? '' : format.duration(row.lag)}</td>
-      <td class="spread c-shape">{!row.special && <Shape histogram={row.callback} />}</td>
+      <td class={`spread c-shape ${row.special ? '' : 'ticked'}`}>
+        {!row.special && row.callback !== null && row.callback.count > 0 && (
+          <svg class="spread-shape busy" viewBox={`0 0 ${bins * 3} 24`} width={bins * 3} height="24" aria-hidden="true">
+            <path d={shapePath(row.callback)} />
+          </svg>
+        )}
+      </td>
     </tr>
   );
 }
 
 const bins = 42; // six to a decade
 
-function Shape({ histogram }: { histogram: Histogram | null }) {
-  const path = useMemo(
-    () =>
-      shape(histogram, 1e-6, 10, bins)
-        .map((weight, i) => (weight > 0 ? `M${i * 3} 20v${-(2 + Math.sqrt(weight) * 16).toFixed(1)}h2V20z` : ''))
-        .join(''),
-    [histogram],
-  );
-  return (
-    <svg class="spread-shape busy" viewBox={`0 0 ${bins * 3} 24`} width={bins * 3} height="24" aria-hidden="true">
-      {[0, 1, 2, 3, 4, 5, 6, 7].map((decade) => (
-        <rect key={decade} class="tick" x={Math.min(decade * 18, bins * 3 - 1)} y="21" width="1" height={decade === 3 ? 3 : 2} />
-      ))}
-      <rect class="tick faint" x="54" y="1" width="1" height="20" />
-      <path d={path} />
-    </svg>
-  );
+/** The ticks below are the cell's background: at hundreds of rows each element counts. */
+function shapePath(histogram: Histogram | null): string {
+  return shape(histogram, 1e-6, 10, bins)
+    .map((weight, i) => (weight > 0 ? `M${i * 3} 20v${-(2 + Math.sqrt(weight) * 16).toFixed(1)}h2V20z` : ''))
+    .join('');
 }
 
 // --- one watcher ------------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ function Table({ app, tracks }: { app: App; tracks: ProcessTrack[] }) {
     total += height;
   }
   const body = useRef<HTMLDivElement>(null);
-  const [from, to] = useSight(body, total);
+  const [from, to] = useRange(body, total);
   const [active, setActive] = useState<string | null>(null);
   const activeAt = Math.max(0, rows.findIndex((row) => row.key === active));
 
@@ -211,7 +211,7 @@ function Table({ app, tracks }: { app: App; tracks: ProcessTrack[] }) {
           </button>
         )}
         <p class="quiet small ov-note">
-          <Term about="windows">10, 100 and 1000 s</Term>, all up to now
+          <Term about="windows">10, 100 and 1000 s</Term>, all up to {tracks.every((track) => !track.running) ? 'the end' : app.offline ? 'when this was saved' : 'now'}
           {seen > 0 && seen < 990 && `; seen so far: ${format.span(seen)}`}
         </p>
       </div>
@@ -255,7 +255,7 @@ function Table({ app, tracks }: { app: App; tracks: ProcessTrack[] }) {
 const stickyTop = () => document.querySelector('header')?.getBoundingClientRect().bottom ?? 0;
 
 /** Which part of the rows' box is in the window or close to it, in its own pixels. */
-function useSight(box: { current: HTMLElement | null }, total: number): [number, number] {
+function useRange(box: { current: HTMLElement | null }, total: number): [number, number] {
   const [range, setRange] = useState<[number, number]>([0, innerHeight + margin]);
   useLayoutEffect(() => {
     const look = () => {

@@ -101,17 +101,19 @@ function TraceCard({ app, process }: { app: App; process: ProcessTrack }) {
       </p>
       {loop ? (
         <div class="take-actions">
-          <button type="button" disabled={busy} onClick={() => take(() => takeTrace(app, process, [loop]))} data-testid="take-trace-loop">
-            Save the trace of {loopLabel(loop.latest, all)}
-          </button>
-          <span class="quiet small">{size([loop])}</span>
+          <span class="take-action">
+            <button type="button" disabled={busy} onClick={() => take(() => takeTrace(app, process, [loop]))} data-testid="take-trace-loop">
+              Save the trace of {loopLabel(loop.latest, all)}
+            </button>
+            <span class="quiet small">{size([loop])}</span>
+          </span>
           {loops.length > 1 && (
-            <>
+            <span class="take-action">
               <button type="button" disabled={busy} onClick={() => take(() => takeTrace(app, process, loops))} data-testid="take-trace-all">
                 Save all {loops.length} loops
               </button>
               <span class="quiet small">{size(loops)}</span>
-            </>
+            </span>
           )}
         </div>
       ) : (
