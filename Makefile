@@ -8,7 +8,7 @@ BUILD := build/$(PRESET)
 JOBS ?= $(shell nproc)
 # A Debian package each; scripts/need.sh asks dpkg and installs the missing ones in one go.
 BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
-  nlohmann-json3-dev libcli11-dev libdw-dev libncurses-dev nodejs npm
+  nlohmann-json3-dev libcli11-dev libdw-dev libncurses-dev nodejs npm python3
 TEST_PACKAGES := libgtest-dev libgmock-dev catch2 python3 python3-pytest python3-yaml tmux strace curl binutils openssl \
   libtcmalloc-minimal4 libclang-rt-14-dev clang
 # Real programs for the probe's tests. Languages and libraries are installed; servers are unpacked below build/tools, so that
@@ -19,16 +19,17 @@ REAL_PACKAGES := ruby ruby-eventmachine ruby-cool.io ruby-async ruby-rack ruby-d
   git openssh-client sqlite3 python3-pytest perl make gdb bc xz-utils
 REAL_SERVERS := nginx redis-server redis-tools:redis-cli haproxy memcached nghttp2-server:nghttpd nghttp2-client:h2load \
   hitch multiwatch thin
+FUZZ_PACKAGES := clang libclang-rt-14-dev llvm xz-utils
 SLOW_PACKAGES := libpython3.11-testsuite net-tools valgrind
 BENCH_PACKAGES := libbenchmark-dev python3 strace valgrind linux-perf bpftrace wrk liblttng-ust-dev liblttng-ctl0 \
   liblttng-ust-ctl5 libpopt0 libxml2 libjemalloc2 liblzf1 liblua5.3-0
 LINT_PACKAGES := clang-format clang-tidy shellcheck
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo screenshots test test-slow asan tsan bench format lint install clean
+.PHONY: help build demo screenshots bench-page test test-slow asan tsan fuzz bench format lint install sbom clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PRESET=$(PRESET) (dev, release, asan, tsan, tidy, bench), JOBS=$(JOBS)"
 
 build: ## build everything (PRESET=release)
@@ -42,6 +43,14 @@ demo: ## build and run the demo under loopscope run: live page, /metrics, and bu
 	cmake --build build/release -j $(JOBS) --target loopscope_demo loopscope_cli loopscope_probe
 	scripts/demo.sh build/release $(ARGS)
 
+screenshots: ## take the pictures of docs/images anew, from the demo in Chromium
+	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	scripts/need.sh --tool chromium chromium
+	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
+	cmake --build build/release -j $(JOBS) --target loopscope_demo loopscope_cli loopscope_probe
+	ctest --test-dir build/release -R '^browser\.(copy|install)$$'
+	scripts/screenshots.sh build/release
+
 test: ## run every test: unit, integration, browser, Prometheus, crash, torture (with sanitizers), consumer
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
 	scripts/need.sh --tool prometheus --tool promtool --unpack prometheus
@@ -53,6 +62,7 @@ test: ## run every test: unit, integration, browser, Prometheus, crash, torture 
 	cmake --build build/release -j $(JOBS)
 	scripts/ctest.sh build/release -j $(JOBS)
 	$(MAKE) --no-print-directory asan tsan
+	$(MAKE) --no-print-directory fuzz SECONDS=5
 
 test-slow: ## the test suites of CPython and Tornado with and without the probe, the victims beside valgrind (about 15 minutes)
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES) $(REAL_PACKAGES) $(SLOW_PACKAGES)
@@ -65,6 +75,7 @@ test-slow: ## the test suites of CPython and Tornado with and without the probe,
 	  /usr/bin/python3 tests/dashboards/cardinality_test.py
 	LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope VICTIMS_BIN=$(CURDIR)/build/release/tests/victims \
 	  python3 tests/victims/valgrind_compare.py
+	$(MAKE) --no-print-directory fuzz SECONDS=60
 
 asan: ## unit and torture tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake --preset asan
@@ -76,6 +87,14 @@ tsan: ## unit and torture tests under ThreadSanitizer
 	cmake --build build/tsan -j $(JOBS) --target sanitized-tests
 	scripts/ctest.sh build/tsan -L 'unit|torture' -j $(JOBS)
 
+# Each target for so long, two at once where there are two cores.
+SECONDS ?= 60
+fuzz: ## libFuzzer on whatever reads what others wrote (SECONDS=60 each, beginning with tests/fuzz/corpus)
+	scripts/need.sh $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
+	cmake --preset fuzz
+	cmake --build build/fuzz -j $(JOBS) --target fuzzers
+	tests/fuzz/run.sh build/fuzz/tests/fuzz $(SECONDS)
+
 bench: ## measure against the budgets and print the table (about 17 minutes; ARGS=--quick for a look)
 	scripts/need.sh $(BUILD_PACKAGES) $(BENCH_PACKAGES)
 	scripts/need.sh --tool nginx --unpack nginx
@@ -85,6 +104,15 @@ bench: ## measure against the budgets and print the table (about 17 minutes; ARG
 	cmake --build build/bench -j $(JOBS)
 	python3 tests/bench/run.py --programs build/bench/tests/bench --loopscope build/bench/cli/loopscope \
 	  --probe build/bench/instrumentation/probe/libloopscope-probe.so $(ARGS)
+
+bench-page: ## measure the page's frames and memory in Chromium (about 15 minutes; ARGS='--minutes 1' for a look)
+	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	scripts/need.sh --tool chromium chromium
+	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
+	cmake --build build/release -j $(JOBS) --target loopscope_page
+	ctest --test-dir build/release -R '^browser\.(copy|install)$$'
+	cd build/release/tests/browser/story && PAGE=$(CURDIR)/webui/page BUILT_PAGE=$(CURDIR)/build/release/webui/page \
+	  node performance.mjs $(ARGS)
 
 format: ## format the whole tree
 	scripts/need.sh clang-format
@@ -104,6 +132,11 @@ install: ## build and install to PREFIX (default /usr/local)
 	  -DCMAKE_INSTALL_PREFIX="$(or $(PREFIX),/usr/local)"
 	cmake --build build/install -j $(JOBS)
 	cmake --install build/install
+
+sbom: ## write build/release/loopscope.spdx.json: what loopscope holds and stands on, with versions and licences (SPDX 2.3)
+	scripts/need.sh $(BUILD_PACKAGES)
+	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=OFF
+	cmake --build build/release --target loopscope_sbom
 
 clean: ## remove build/
 	rm -rf build

@@ -278,6 +278,8 @@ Result<Baseline> read_baseline(const std::string& path) {
     const auto at = std::min<std::size_t>(error.byte, text->size());
     const auto line = 1 + std::count(text->begin(), text->begin() + static_cast<long>(at), '\n');
     return malformed(path, "is not JSON (line " + std::to_string(line) + ")");
+  } catch (const Json::out_of_range&) {
+    return malformed(path, "holds a number that is too large");
   }
   if (!json.is_object()) return malformed(path, "is not a JSON object");
   const std::string schema = string_of(json, "schema");

@@ -33,12 +33,14 @@
 #include "cli/check_result.h"
 #include "cli/check_tree.h"
 #include "cli/commands.h"
+#include "cli/duration.h"
 #include "cli/launch.h"
 #include "cli/observation.h"
 #include "cli/report.h"
 #include "cli/stall_watch.h"
 #include "instrumentation/findings/suppressions.h"
 #include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/redact.h"
 #include "instrumentation/recording/result.h"
 
 namespace loopscope::cli {
@@ -50,9 +52,9 @@ constexpr std::chrono::milliseconds kTick{100};
 constexpr std::chrono::milliseconds kLook{20};
 /// After --timeout, PROGRAM gets so long to end by itself before it is killed.
 constexpr std::uint64_t kPatienceNs = 2'000'000'000;
-constexpr double kDefaultWaitNs = 2e9;
+constexpr std::uint64_t kDefaultWaitNs = 2'000'000'000;
 /// How long a Pushgateway may take: it is the end of a build that waits.
-constexpr double kDefaultPushNs = 10e9;
+constexpr std::uint64_t kDefaultPushNs = 10'000'000'000;
 
 struct Options {
   std::string format;
@@ -64,14 +66,14 @@ struct Options {
   std::string baseline;
   bool update_baseline = false;
   CheckPolicy policy;
-  double stall_ns = 0;
-  double timer_lag_ns = 0;
-  double busy_p99_ns = 0;
-  double timeout_ns = 0;
-  double wait_ns = kDefaultWaitNs;
+  std::uint64_t stall_ns = 0;
+  std::uint64_t timer_lag_ns = 0;
+  std::uint64_t busy_p99_ns = 0;
+  std::uint64_t timeout_ns = 0;
+  std::uint64_t wait_ns = kDefaultWaitNs;
   std::string push;
   std::vector<std::string> push_labels;
-  double push_timeout_ns = kDefaultPushNs;
+  std::uint64_t push_timeout_ns = kDefaultPushNs;
   std::string directory;
   std::string probe;
 };
@@ -222,9 +224,9 @@ std::string repository_root() {
   return std::filesystem::current_path(why).string();
 }
 
-std::optional<std::uint64_t> limit(double ns) {
-  if (ns <= 0) return std::nullopt;
-  return static_cast<std::uint64_t>(ns);
+/// 0: none was given.
+std::optional<std::uint64_t> limit(std::uint64_t ns) {
+  return ns == 0 ? std::nullopt : std::optional(ns);
 }
 
 /// Until PROGRAM has ended, or its time is up and it was made to.
@@ -261,8 +263,7 @@ bool look_up() {
 /// after a time-out an end. Ctrl-C cuts the waiting short, not the report.
 void await_children(const Options& options, CheckTree& tree, const CheckResult& result) {
   if (result.timed_out) tree.signal_all(SIGTERM);
-  const std::uint64_t until =
-      recording::monotonic_ns() + static_cast<std::uint64_t>(std::max(options.wait_ns, 0.0));
+  const std::uint64_t until = recording::monotonic_ns() + options.wait_ns;
   for (tree.tend(); !tree.running().empty() && recording::monotonic_ns() < until; tree.tend()) {
     if (look_up()) break;
   }
@@ -357,6 +358,7 @@ int check(Options options, char** program) {
   for (char** argument = program; *argument != nullptr; ++argument) {
     result.argv.emplace_back(*argument);
   }
+  if (recording::hides_secrets()) result.argv = recording::redacted(result.argv);
   result.root = repository_root();
 
   std::vector<int> kept;
@@ -427,15 +429,19 @@ int check(Options options, char** program) {
   return status == kOk && !written ? kUsage : status;
 }
 
-CLI::Validator duration() {
-  static const std::map<std::string, double> units = {{"ns", 1.0}, {"us", 1e3}, {"ms", 1e6},
-                                                      {"s", 1e9},  {"m", 60e9}, {"h", 3600e9}};
-  return CLI::AsNumberWithUnit(
-      units,
-      CLI::AsNumberWithUnit::Options(CLI::AsNumberWithUnit::CASE_SENSITIVE |
-                                     CLI::AsNumberWithUnit::UNIT_REQUIRED),
+/// Makes the time that was written its nanoseconds.
+CLI::Validator duration(bool may_be_zero) {
+  return CLI::Validator(
+      [may_be_zero](std::string& text) -> std::string {
+        const auto time = parse_duration(text);
+        if (!time) return text + " is no time: write 500us, 20ms, 1.5s or 2m";
+        if (time->count() == 0 && !may_be_zero) return "the time must be longer than 0";
+        text = std::to_string(time->count());
+        return "";
+      },
       "DURATION");
 }
+constexpr bool kMayBeZero = true;
 
 }  // namespace
 
@@ -501,28 +507,23 @@ Action add_check(CLI::App& app, CLI::App*& command, char** program) {
 
   command->add_option("--max-stall", options->stall_ns, "Longest that a turn of a loop may be busy")
       ->type_name("DURATION")
-      ->transform(duration())
-      ->check(CLI::PositiveNumber);
+      ->transform(duration(!kMayBeZero));
   command->add_option("--max-timer-lag", options->timer_lag_ns, "Latest that a timer may run")
       ->type_name("DURATION")
-      ->transform(duration())
-      ->check(CLI::PositiveNumber);
+      ->transform(duration(!kMayBeZero));
   command
       ->add_option("--max-busy-p99", options->busy_p99_ns,
                    "Largest p99 of the busy part of a loop's turns")
       ->type_name("DURATION")
-      ->transform(duration())
-      ->check(CLI::PositiveNumber);
+      ->transform(duration(!kMayBeZero));
   command->add_option("--timeout", options->timeout_ns, "End PROGRAM after this time")
       ->type_name("DURATION")
-      ->transform(duration())
-      ->check(CLI::NonNegativeNumber);
+      ->transform(duration(kMayBeZero));
   command
       ->add_option("--wait", options->wait_ns,
                    "How long to wait for children that outlive PROGRAM; default: 2s")
       ->type_name("DURATION")
-      ->transform(duration())
-      ->check(CLI::NonNegativeNumber);
+      ->transform(duration(kMayBeZero));
   auto* push =
       command
           ->add_option("--push", options->push,
@@ -540,11 +541,12 @@ Action add_check(CLI::App& app, CLI::App*& command, char** program) {
       ->add_option("--push-timeout", options->push_timeout_ns,
                    "How long the Pushgateway may take; default: 10s")
       ->type_name("DURATION")
-      ->transform(duration())
-      ->check(CLI::PositiveNumber)
+      ->transform(duration(!kMayBeZero))
       ->needs(push);
   command->add_option("--dir", options->directory, "Where the recordings go meanwhile")
       ->type_name("DIR");
+  command->add_flag_callback("--redact", recording::hide_secrets,
+                             "Hide passwords, tokens and keys in command lines");
   command->add_option("--probe", options->probe, "The probe to load")->group("");  // for tests
   command->footer(
       "Write: loopscope check [OPTIONS] -- PROGRAM [ARGS...]\n\n"

@@ -108,17 +108,24 @@ void add(MetricFamily& to, double value, std::vector<ClientMetric::Label> labels
   to.metric.push_back(std::move(metric));
 }
 
-/// Where it was installed, or next to this command in the build tree.
+/// Where it was installed, or next to this command in the build tree. Empty: that is not known; by
+/// no means a library of the directory that we happen to run in.
 std::string push_library() {
   std::error_code why;
   const auto here = std::filesystem::read_symlink("/proc/self/exe", why).parent_path();
+  if (!here.is_absolute()) return {};
   const auto installed = here / LOOPSCOPE_PROBE_FROM_BINDIR / kPushLibrary;
   const auto built = here / kPushLibrary;
   return access(built.c_str(), R_OK) == 0 ? built : installed.lexically_normal();
 }
 
 Status push_with_library(const PushRequest& request) {
-  void* library = dlopen(push_library().c_str(), RTLD_NOW);
+  const std::string path = push_library();
+  if (path.empty()) {
+    std::fputs("/proc is not there, which says where this command and its library are", stdout);
+    return -1;
+  }
+  void* library = dlopen(path.c_str(), RTLD_NOW);
   void* function = library != nullptr ? dlsym(library, kPushFunction) : nullptr;
   if (function == nullptr) {
     std::fputs(dlerror(), stdout);
@@ -143,8 +150,8 @@ bool read_until(int fd, std::uint64_t deadline_ns, std::string& out) {
     const std::uint64_t now = recording::monotonic_ns();
     if (now >= deadline_ns) return false;
     pollfd ready{fd, POLLIN, 0};
-    const auto left_ms = static_cast<int>((deadline_ns - now) / 1'000'000 + 1);
-    const int polled = poll(&ready, 1, left_ms);
+    const std::uint64_t left_ms = (deadline_ns - now) / 1'000'000 + 1;
+    const int polled = poll(&ready, 1, static_cast<int>(std::min<std::uint64_t>(left_ms, 60'000)));
     if (polled == 0 || (polled < 0 && errno == EINTR)) continue;
     const ssize_t got = read(fd, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
@@ -166,10 +173,14 @@ std::string first_words(const std::string& answer) {
 /// Why it failed; of a success: nothing.
 std::optional<std::string> judged(Status status, const std::string& answer) {
   if (status < 0) return printable(answer.substr(0, kMostShown));
+  if (status >= 300 && status < 400) {
+    return "it leads elsewhere (status " + std::to_string(status) +
+           "), and redirections are not followed";
+  }
   if (status < 200 || status >= 300) {
     return "it answered with status " + std::to_string(status) + first_words(answer);
   }
-  // Gateway calls a redirection a success. A Pushgateway says nothing when it has taken a push.
+  // A Pushgateway says nothing when it has taken a push.
   if (!answer.empty()) {
     return "what answered is no Pushgateway, or leads elsewhere (redirections are not followed)" +
            first_words(answer);
@@ -202,6 +213,10 @@ recording::Result<PushTarget> push_target(const std::string& url) {
   std::string_view authority = rest.substr(0, rest.find('/'));
   std::string_view path = rest.substr(authority.size());
   while (path.ends_with('/')) path.remove_suffix(1);
+  if (path.find('@') != std::string_view::npos) {
+    // A password with a slash: the rest of it would be shown, and its begin asked for as a host.
+    return wrong("the URL has an @ behind a /; in user and password / is %2F, in a path @ is %40");
+  }
   if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
     const std::string_view credentials = authority.substr(0, at);
     authority.remove_prefix(at + 1);

@@ -45,7 +45,8 @@ std::vector<prometheus::MetricFamily> check_metrics(const CheckResult& result,
 ///
 /// prometheus-cpp's Gateway has no time-out and lets libcurl write the answer to standard output;
 /// so it works in a child process, whose standard output is a pipe, and which is killed in time.
-/// Thread-safety: only while this process has one thread (fork).
+/// Thread-safety: other threads must be idle (fork), as the one is that names stacks: what they
+/// hold, the child would wait for.
 std::optional<std::string> push(const PushTarget& target,
                                 const std::map<std::string, std::string>& labels,
                                 const std::vector<prometheus::MetricFamily>& families,

@@ -24,8 +24,9 @@ struct PushRequest {
   const std::vector<prometheus::MetricFamily>* families = nullptr;
 };
 
-/// `loopscope_push` in the library: the status of the answer (200 for a redirection too), or less
-/// than 0. What the gateway answers, or why there is no answer, goes to standard output.
+/// `loopscope_push` in the library: the status of the answer (a redirection's only if a second
+/// request is answered with one, too; else 200), or less than 0. What the gateway answers, or why
+/// there is no answer, goes to standard output.
 using PushFunction = std::int32_t(const PushRequest& request);
 inline constexpr char kPushFunction[] = "loopscope_push";
 inline constexpr char kPushLibrary[] = "libloopscope-push.so";

@@ -26,6 +26,7 @@
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/recording/paths.h"
 #include "instrumentation/recording/reader.h"
+#include "instrumentation/recording/redact.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "instrumentation/snapshot/json.h"
 #include "instrumentation/snapshot/symbol_names.h"
@@ -204,6 +205,8 @@ Action add_report(CLI::App& app, CLI::App*& command) {
       ->check(CLI::IsMember({"text", "json", "html", "trace"}));
   command->add_flag("--descriptors", options->descriptors,
                     "With every open descriptor (text, json)");
+  command->add_flag_callback("--redact", recording::hide_secrets,
+                             "Hide passwords, tokens and keys in command lines");
   command->add_option("-o,--output", options->output, "Write to this file instead of stdout")
       ->type_name("FILE");
   command->footer(

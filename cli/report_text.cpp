@@ -145,8 +145,8 @@ std::string result_text(const Turn& turn) {
   return "?";
 }
 
-/// The longest things that a turn served, "tcp 17 1.2 s, pipe 5 3 ms and 3 more"; empty if that is
-/// not known.
+/// The longest things that a turn served, "tcp 17 1.2 s, pipe 5 3 ms and 3 more"; the longest
+/// callback, if only that is known still; empty if nothing is.
 std::string served_text(const LoopSnapshot& loop, const Turn& turn) {
   constexpr std::size_t kNamed = 3;
   if (!loop.served || turn.served_first == Turn::kNoServed) return {};
@@ -171,8 +171,12 @@ std::string served_text(const LoopSnapshot& loop, const Turn& turn) {
     }
     text += " " + duration_text(one.ns);
   }
-  const std::size_t others = served.size() - shown + turn.served_lost;
-  if (others != 0) text += (shown != 0 ? " and " : "") + std::to_string(others) + " more";
+  std::size_t others = served.size() - shown + turn.served_lost;
+  if (shown == 0 && others != 0 && turn.watcher != 0) {
+    text = watcher_text(loop, turn.watcher) + " " + duration_text(turn.watcher_ns);
+    --others;
+  }
+  if (others != 0) text += (text.empty() ? "" : " and ") + std::to_string(others) + " more";
   return text;
 }
 

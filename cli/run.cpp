@@ -29,6 +29,7 @@
 #include "cli/run_recordings.h"
 #include "cli/run_summary.h"
 #include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/redact.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "webui/server/server.h"
 
@@ -186,6 +187,7 @@ int run(Options options, char** program) {
   for (char** argument = program; *argument != nullptr; ++argument) {
     outcome.argv.emplace_back(*argument);
   }
+  if (recording::hides_secrets()) outcome.argv = recording::redacted(outcome.argv);
   outcome.pid = launch.pid();
   outcome.started_ns = recording::realtime_ns();
   const std::string name = printable(outcome.argv[0]);
@@ -231,7 +233,7 @@ int run(Options options, char** program) {
   outcome.duration_ns = recording::monotonic_ns() - began;
   recordings->program_ended(outcome.end, recording::realtime_ns());
 
-  const bool stay = server != nullptr && linger->time.count() > 0;
+  const bool stay = server != nullptr && linger->time.count() > 0 && !launch.told_to_end();
   const auto stop_serving = [&] {
     if (server) server->finish(kLastWord);
     server.reset();
@@ -299,6 +301,8 @@ Action add_run(CLI::App& app, CLI::App*& command, char** program) {
       ->type_name("FILE");
   command->add_flag("--insecure", options->insecure,
                     "Allow listening beyond this machine without a token");
+  command->add_flag_callback("--redact", recording::hide_secrets,
+                             "Hide passwords, tokens and keys in command lines");
   command->add_option("--probe", options->probe, "The probe to load")->group("");  // for tests
   command->footer(
       "Write: loopscope run [OPTIONS] -- PROGRAM [ARGS...]\n\n"

@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/listen.h"
 #include "instrumentation/recording/directory.h"
+#include "instrumentation/recording/redact.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "instrumentation/snapshot/symbol_names.h"
 #include "webui/server/server.h"
@@ -112,6 +113,8 @@ Action add_serve(CLI::App& app, CLI::App*& command) {
       ->type_name("FILE");
   command->add_flag("--insecure", options->insecure,
                     "Allow listening beyond this machine without a token");
+  command->add_flag_callback("--redact", recording::hide_secrets,
+                             "Hide passwords, tokens and keys in command lines");
   command->footer(
       "Ends with status 0 on SIGINT or SIGTERM, 2 on wrong usage, 3 if it cannot serve.");
   return [options] { return serve(*options); };

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <memory>
@@ -24,6 +25,7 @@
 #include "instrumentation/recording/clock.h"
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/recording/paths.h"
+#include "instrumentation/recording/redact.h"
 #include "instrumentation/snapshot/host_snapshot.h"
 #include "instrumentation/snapshot/symbol_names.h"
 
@@ -171,6 +173,14 @@ int run_top(const Options& options) {
   return batch(options, *collector);
 }
 
+CLI::Validator finite() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        return std::isfinite(std::strtod(text.c_str(), nullptr)) ? "" : text + " is no number";
+      },
+      "");
+}
+
 }  // namespace
 
 Action add_top(CLI::App& app, CLI::App*& command) {
@@ -186,7 +196,10 @@ Action add_top(CLI::App& app, CLI::App*& command) {
       ->add_option("-d,--delay", options->seconds,
                    "Seconds from one look to the next, 0.1 to 3600; default: 1")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.1, 3600.0));
+      ->check(CLI::Range(0.1, 3600.0))
+      ->check(finite());  // nan is in any range
+  command->add_flag_callback("--redact", recording::hide_secrets,
+                             "Hide passwords, tokens and keys in command lines");
   command->add_flag("-b,--batch", options->batch,
                     "Plain text, a block an interval; so it is, too, when this is no terminal");
   command->add_option("-n", options->blocks, "With plain text: so many blocks; default: 1")

@@ -98,7 +98,9 @@ bool same_lines(const recording::Stack& a, const recording::Stack& b) {
 /// makes several calls of one line.
 std::vector<std::pair<SiteKey, Group>> name_and_merge(std::map<SiteKey, Group> by_site) {
   std::vector<std::pair<SiteKey, Group>> merged;
-  for (auto& [key, group] : by_site) {
+  for (auto& one : by_site) {
+    const SiteKey& key = one.first;
+    Group& group = one.second;
     group.place = make_place("opened", *key.image, key.site);
     if (key.site && *key.site < key.image->recording.ledger->sites.size()) {
       const recording::SiteRecord& site = key.image->recording.ledger->sites[*key.site];

@@ -85,10 +85,11 @@ std::string quoted(std::string_view text) {
 /// A '[' that no ']' follows, or a '\' at the end: fnmatch takes the one for itself and matches
 /// nothing with the other, and the writer meant neither.
 std::string pattern_fault(std::string_view pattern) {
-  if (std::count(pattern.begin(), pattern.end(), '*') > kMostStars) {
-    return "has more than " + std::to_string(kMostStars) + " `*`";
-  }
+  int stars = 0;
   for (std::size_t at = 0; at < pattern.size(); ++at) {
+    if (pattern[at] == '*' && ++stars > kMostStars) {
+      return "has more than " + std::to_string(kMostStars) + " `*`";
+    }
     if (pattern[at] == '\\') {
       if (++at == pattern.size()) return "ends with a `\\`; a backslash itself is `\\\\`";
     } else if (pattern[at] == '[') {
@@ -395,7 +396,7 @@ std::string suppression_for(const Finding& finding, std::string_view command) {
   const auto add = [&](const char* key, const std::string& pattern) {
     keys += std::string("  ") + key + ": " + pattern + '\n';
   };
-  const bool named = frame != nullptr && !frame->function.empty();
+  const bool named = frame != nullptr && !bare_function(frame->function).empty();
   // Without a function the entry would hold for all that the module does in other programs too.
   if (!named && !command.empty()) add("process", literal(command));
   const std::size_t before = keys.size();
@@ -403,9 +404,9 @@ std::string suppression_for(const Finding& finding, std::string_view command) {
   if (frame != nullptr) {
     const std::string_view function = bare_function(frame->function);
     if (named) add("function", literal(function));
-    if (!frame->file.empty()) {
+    if (!base_name(frame->file).empty()) {
       add("file", literal(base_name(frame->file)));
-    } else if (!frame->module.empty()) {
+    } else if (!base_name(frame->module).empty()) {
       add("module", module_pattern(frame->module));
     }
     name = word_of(named ? function : base_name(frame->file.empty() ? frame->module : frame->file));

@@ -9,6 +9,8 @@
  * syscall: may be asked for a clone, a vfork or anything else that returns elsewhere or twice. What
  * the probe does not want to know goes on to libc's as if we were not here, stack and registers
  * untouched. */
+#include <cet.h> /* says in the object file that all of it keeps to CET, which is so: see vfork */
+
         .text
 
         .globl  vfork
@@ -28,11 +30,11 @@ vfork:
         .cfi_register %rip, %rdi
         movl    $58, %eax                       /* SYS_vfork */
         syscall
+        testl   %eax, %eax
+        je      3f                              /* the child */
         pushq   %rdi
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset %rip, 0
-        testl   %eax, %eax
-        je      1f                              /* the child */
         pushq   %rax
         .cfi_adjust_cfa_offset 8
         call    loopscope_after_vfork
@@ -40,7 +42,7 @@ vfork:
         .cfi_adjust_cfa_offset -8
         cmpl    $-4095, %eax
         jae     2f
-1:      ret
+        ret
 2:      negl    %eax
         pushq   %rax
         .cfi_adjust_cfa_offset 8
@@ -49,6 +51,19 @@ vfork:
         .cfi_adjust_cfa_offset -8
         movl    %ecx, (%rax)
         movl    $-1, %eax
+        ret
+        /* With a shadow stack (rdssp is a no-op without), the entry of our return address is in the
+         * memory that the parent shares with the child: the child must leave it there. */
+        .cfi_adjust_cfa_offset -8
+        .cfi_register %rip, %rdi
+3:      xorl    %esi, %esi
+        rdsspq  %rsi
+        testq   %rsi, %rsi
+        je      4f
+        jmp     *%rdi
+4:      pushq   %rdi
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rip, 0
         ret
         .cfi_endproc
         .size   vfork, .-vfork

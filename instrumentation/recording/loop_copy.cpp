@@ -153,7 +153,7 @@ bool copy_loop(const Bytes& bytes, std::uint64_t block, std::uint32_t version, L
 
 bool copy_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& watcher) {
   constexpr std::size_t kFront = offsetof(WatcherBlock, callback_buckets);
-  alignas(WatcherBlock) unsigned char front[kFront];
+  alignas(WatcherBlock) unsigned char front[sizeof(WatcherBlock)];  // of which the front is read
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (!bytes.read(offset, front, kFront)) return false;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);

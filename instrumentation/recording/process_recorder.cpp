@@ -2,6 +2,8 @@
 #include "instrumentation/recording/process_recorder.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <new>
 
@@ -38,6 +40,9 @@ ProcessRecorder* ProcessRecorder::existing() noexcept {
 void ProcessRecorder::start(const RegionSettings& settings) noexcept {
   const int saved = errno;
   settings_ = settings;
+  // Asked once: what this says is also of forked children, whatever happens to the environment.
+  const char* const argv = secure_getenv("LOOPSCOPE_ARGV");
+  settings_.name_only = argv != nullptr && strcmp(argv, "off") == 0;
   if (!settings.clock_known) settings_.clock = choose_clock();
   sentinel_.arm();
   make_region();

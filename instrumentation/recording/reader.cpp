@@ -13,6 +13,7 @@
 #include "instrumentation/recording/loop_copy.h"
 #include "instrumentation/recording/paths.h"
 #include "instrumentation/recording/process_recorder.h"
+#include "instrumentation/recording/redact.h"
 
 namespace loopscope::recording {
 namespace {
@@ -226,6 +227,7 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
     out.argv.push_back(text(header_.argv + at, argv_bytes - at));
     at += out.argv.back().size() + 1;
   }
+  if (hides_secrets()) out.argv = redacted(out.argv);
   out.started_ns = header_.started_realtime_ns;
   out.taken_ns = realtime_ns();
   out.path = path_;
@@ -306,14 +308,20 @@ void Reader::find_gone(RecordingSnapshot& recording) {
   for (LoopSnapshot& loop : recording.loops) {
     if (!loop.served) continue;
     std::vector<Served> served = *loop.served;
-    for (Served& one : served) {
-      // Even: the ledger did not know what had the number then.
-      if (one.fd < 0 || one.generation % 2 == 0) continue;
-      const auto now =
-          std::lower_bound(fds.begin(), fds.end(), one.fd,
-                           [](const FdRecord& record, std::int32_t fd) { return record.fd < fd; });
-      one.gone = now == fds.end() || now->fd != one.fd ||
-                 (now->generation & kServedGenerationMask) != one.generation;
+    for (const Turn& turn : loop.recent) {
+      for (std::uint32_t i = 0; i < turn.served_count; ++i) {
+        Served& one = served[turn.served_first + i];
+        // Even: the ledger did not know what had the number then.
+        if (one.fd < 0 || one.generation % 2 == 0) continue;
+        const auto now = std::lower_bound(
+            fds.begin(), fds.end(), one.fd,
+            [](const FdRecord& record, std::int32_t fd) { return record.fd < fd; });
+        // The record has the low bits of a generation: after 64 lives of a number they are there
+        // again.
+        one.gone = now == fds.end() || now->fd != one.fd ||
+                   (now->generation & kServedGenerationMask) != one.generation ||
+                   turn.at_ns + one.start_ns + one.ns < now->opened_ns;
+      }
     }
     loop.served = std::make_shared<const std::vector<Served>>(std::move(served));
   }

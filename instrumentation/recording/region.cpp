@@ -89,9 +89,13 @@ std::size_t read_file(const char* path, char* to, std::size_t size) {
 }
 
 /// As /proc/PID/cmdline has it: the arguments, each with its end.
-void store_arguments(Header& header, const char* const* arguments) {
+void store_arguments(Header& header, const char* const* arguments, bool name_only) {
   std::size_t used = 0;
   for (; *arguments != nullptr; ++arguments) {
+    if (name_only && used != 0) {
+      header.argv_truncated = 1;
+      break;
+    }
     const std::size_t size = strlen(*arguments) + 1;
     const std::size_t room = kArgvBytes - used;
     memcpy(header.argv + used, *arguments, size < room ? size : room);
@@ -101,19 +105,21 @@ void store_arguments(Header& header, const char* const* arguments) {
   header.argv_bytes = static_cast<std::uint32_t>(used);
 }
 
-void read_arguments(Header& header) {
+void read_arguments(Header& header, bool name_only) {
   char arguments[kArgvBytes + 1];
-  const std::size_t size = read_file("/proc/self/cmdline", arguments, sizeof arguments);
-  header.argv_truncated = size > kArgvBytes ? 1 : 0;
+  const std::size_t all = read_file("/proc/self/cmdline", arguments, sizeof arguments);
+  const std::size_t first = strnlen(arguments, all) + 1;
+  const std::size_t size = name_only && first < all ? first : all;
+  header.argv_truncated = size > kArgvBytes || size < all ? 1 : 0;
   header.argv_bytes = static_cast<std::uint32_t>(size > kArgvBytes ? kArgvBytes : size);
   memcpy(header.argv, arguments, header.argv_bytes);
 }
 
 void describe_process(Header& header, const RegionSettings& settings) {
   if (settings.arguments != nullptr) {
-    store_arguments(header, settings.arguments);
+    store_arguments(header, settings.arguments, settings.name_only);
   } else {
-    read_arguments(header);
+    read_arguments(header, settings.name_only);
   }
   header.argv[kArgvBytes - 1] = '\0';
 

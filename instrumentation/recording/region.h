@@ -60,6 +60,7 @@ struct RegionSettings {
   bool clock_known = false;                // `clock` is what choose_clock() would say
   const char* boot_id = nullptr;           // 36 characters; null: not known
   const char* const* arguments = nullptr;  // of this program, null at the end; null: not known
+  bool name_only = false;                  // of the arguments, record the first alone
 };
 
 /// Entries of the directory of loops that are reserved from the start.

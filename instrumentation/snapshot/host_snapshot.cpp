@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <limits>
 #include <mutex>
@@ -350,15 +351,21 @@ struct Collector::Impl {
   std::map<std::string, Source> sources;          // by path
   std::map<std::string, std::string> unreadable;  // path -> why, as of the last scan
   FoldedProcesses folded;
-  std::set<std::string> folded_paths;  // that are still there
+  std::set<std::string> folded_paths;  // that could not be removed and are still there
 
   void open(const std::string& path) {
     // Identity first: if the file is replaced in between, the next scan opens it again.
     const auto id = file_id(path);
     auto found = sources.find(path);
     if (found != sources.end()) {
-      if (!id || found->second.file == id) return;
-      sources.erase(found);
+      // The name of one that was removed is free for what its process becomes next, and so may be
+      // the number of its file.
+      if (!id || (found->second.file == id && !found->second.removed)) return;
+      if (found->second.removed) {
+        fold(path, found->second);
+      } else {
+        sources.erase(found);
+      }
     }
     // A directory of another user's may hold a link to anything.
     auto reader = recording::Reader::open(path, path == file);
@@ -484,8 +491,7 @@ struct Collector::Impl {
       }
       if (!run_pid) continue;
       if (i >= recording::kKeptRecordings && !source.removed) {
-        ::unlink(path.c_str());
-        source.removed = true;
+        source.removed = ::unlink(path.c_str()) == 0 || errno == ENOENT;
       }
       if (i >= Collector::kShownEnded) fold(path, source);
     }
@@ -498,7 +504,7 @@ struct Collector::Impl {
     folded.opened += process.fds.opened.value_or(0);
     folded.closed += process.fds.closed.value_or(0);
     if (process.fds.ledger) folded.open_at_end += process.fds.open.value_or(0);
-    folded_paths.insert(path);  // in case it could not be removed
+    if (!source.removed) folded_paths.insert(path);
     sources.erase(path);
   }
 };

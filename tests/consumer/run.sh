@@ -71,6 +71,9 @@ for kind in static shared; do
   export LD_LIBRARY_PATH=$libdir
   export PKG_CONFIG_PATH=$libdir/pkgconfig
   "$prefix/bin/loopscope" --version >/dev/null || fail "the installed command does not start"
+  if grep -q '^LOOPSCOPE_HARDENING:BOOL=ON' "$build/CMakeCache.txt"; then
+    "$python" "$here/../security/hardening_test.py" --installed "$prefix" || fail "what is installed ($kind) is not hardened"
+  fi
 
   # find_package
   cmake -S "$here/cmake" -B "$work/$kind-cmake" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -DEXAMPLES="$source/examples" \

@@ -51,6 +51,13 @@ class Answering:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def do_HEAD(self):  # pylint: disable=invalid-name
+                asked.requests.append((self.path, dict(self.headers), None))
+                self.send_response(status)
+                for name, value in headers:
+                    self.send_header(name, value)
+                self.end_headers()
+
             def log_message(self, *_):
                 pass
 
@@ -185,6 +192,12 @@ class CheckPushTest(unittest.TestCase):
     def test_redirection_is_no_success(self):
         elsewhere = Answering(self.addCleanup, 302, b"<a>Found</a>", [("Location", "https://elsewhere.invalid/")])
         self.assert_verdict_stands(f"http://{elsewhere.address}", "redirections are not followed")
+        # Without a word, as HAProxy's are.
+        silent = Answering(self.addCleanup, 301, b"", [("Location", "https://elsewhere.invalid/")])
+        self.assert_verdict_stands(f"http://me:s3cret%2Fp%40ss@{silent.address}", "status 301.*redirections are not followed")
+        (_, put, _), (path, head, _) = silent.requests[:2]
+        self.assertEqual(path, "/metrics/job/loopscope_check")
+        self.assertEqual(head["Authorization"], put["Authorization"])
 
     def test_time_out(self):
         silent = socket.create_server(("127.0.0.1", 0))  # takes connections, answers nothing

@@ -142,6 +142,20 @@ TEST_F(TurnsTest, OnlyThoseThatAreAskedFor) {
   EXPECT_EQ(none["turns"], json::array());
   EXPECT_EQ(none["lost"], 0);
   EXPECT_EQ(turns("process=4711-99&loop=7&from=0&to=0")["lost"], 0);
+  const json coded = turns("process=4711%2D99&loop=%37&from=%31%39");
+  EXPECT_EQ(coded["turns"].size(), 2u) << "as the other routes read theirs";
+}
+
+TEST(Turns, OfAProcessWithTwoRecordings) {
+  const Server server({}, [](const webui::SnapshotRequest&) {
+    snapshot::HostSnapshot host = a_host(a_loop(11, 20));
+    host.processes.insert(host.processes.begin(), host.processes.front());
+    host.processes.front().recording.loops.front().id = 0;
+    return host;
+  });
+  EXPECT_EQ(get(server.port(), "/api/v1/turns?process=4711-99&loop=7").status, 200);
+  EXPECT_EQ(get(server.port(), "/api/v1/turns?process=4711-99&loop=0").status, 200);
+  EXPECT_EQ(get(server.port(), "/api/v1/turns?process=4711-99&loop=1").status, 404);
 }
 
 TEST_F(TurnsTest, WhatIsWrongIsSaid) {
@@ -154,7 +168,8 @@ TEST_F(TurnsTest, WhatIsWrongIsSaid) {
   for (const char* query :
        {"", "?process=4711-99", "?loop=7", "?process=&loop=7", "?process=x&loop=7",
         "?process=4711-99&loop=", "?process=4711-99&loop=main", "?process=4711-99&loop=-1",
-        "?process=4711-99&loop=7&from=x", "?process=4711-99&loop=7&to=",
+        "?process=4711-99&loop=7&from=x",
+        "?process=4711-99&loop=7&to=", "?process=4711-99&loop=7&from=%",
         "?process=4711-99&loop=7&from=-3", "?process=4711-99&loop=7&from=5&to=4",
         "?process=4711-99&loop=7&to=99999999999999999999999"}) {
     EXPECT_EQ(refused(query), std::pair(400, std::string("bad_request"))) << query;

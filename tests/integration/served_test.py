@@ -66,6 +66,29 @@ int main(void) {
 }
 """
 
+# A number that has had so many lives that the bits of its generation in the record are there again.
+LIVES = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+int main(void) {
+  int epoll = epoll_create1(0), ends[2];
+  char byte;
+  struct epoll_event event = {.events = EPOLLIN};
+  if (pipe(ends) != 0 || write(ends[1], "x", 1) != 1) return 1;
+  event.data.fd = ends[0];
+  if (epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event) != 0) return 2;
+  if (epoll_wait(epoll, &event, 1, -1) != 1 || read(ends[0], &byte, 1) != 1) return 3;
+  epoll_wait(epoll, &event, 1, 0);
+  for (int i = 0; i < %d; ++i) {
+    close(ends[0]);
+    if (open("/dev/null", O_RDONLY) != ends[0]) return 4;
+  }
+  return 0;
+}
+"""
+
 # A loop of polls: which descriptors were ready is not known.
 POLLS = r"""
 #include <poll.h>
@@ -144,6 +167,15 @@ class Served(unittest.TestCase):
 
         text = self.report(path, "text")
         self.assertRegex(text, rf"pipe {b} \d+.*s, pipe {a} \(closed since\) \d")
+
+    def test_what_is_gone_stays_so(self):
+        for lives in (0, 1, 64, 128):
+            for path in glob.glob(os.path.join(self.recordings, "*.loopscope")):
+                os.unlink(path)
+            _, path = self.recorded(LIVES % lives)
+            loop, = json.loads(self.report(path, "json"))["processes"][0]["loops"]
+            part, = loop["recent"][0]["served"]
+            self.assertEqual(part["gone"], lives > 0, lives)
 
     def test_of_a_poll_nothing_is_said(self):
         _, path = self.recorded(POLLS)

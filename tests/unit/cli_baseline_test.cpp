@@ -308,6 +308,7 @@ TEST_F(BaselineFile, OtherFilesAreRefusedWithTheReason) {
   EXPECT_THAT(refusal(""), AllOf(HasSubstr(path()), HasSubstr("is not JSON (line 1)"),
                                  HasSubstr("--update-baseline")));
   EXPECT_THAT(refusal(head + "{\"fingerprint\":oops}\n]}"), HasSubstr("is not JSON (line 2)"));
+  EXPECT_THAT(refusal(head + "{\"count\":1e999}]}"), HasSubstr("a number that is too large"));
   EXPECT_THAT(refusal("[]"), HasSubstr("is not a JSON object"));
   EXPECT_THAT(refusal("{}"), HasSubstr("has no \"schema\""));
   EXPECT_THAT(refusal("{\"schema\":\"loopscope.baseline/2\",\"findings\":[]}"),

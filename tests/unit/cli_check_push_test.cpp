@@ -50,7 +50,8 @@ TEST(PushTarget, RefusesAndTellsNoSecret) {
         "http://u:secret@:9091", "http://u:secret@gateway:", "http://u:secret@gateway:0",
         "http://u:secret@gateway:65536", "http://u:secret@gateway:99999999999999999999",
         "http://u:secret@gateway:80x", "http://u:secret@gateway?x", "http://u:secret@gateway#x",
-        "http://u:secret@gate way", "http://:secret@gateway", "http://u:secret@gateway\n"}) {
+        "http://u:secret@gate way", "http://:secret@gateway", "http://u:secret@gateway\n",
+        "http://u:1/secret@gateway", "http://u/secret@gateway"}) {
     const auto target = push_target(url);
     ASSERT_FALSE(target) << url;
     EXPECT_THAT(target.error().message, Not(HasSubstr("secret")));

@@ -474,6 +474,41 @@ TEST(Run, ManyShortProcessesDoNotFillTheDirectoryAndNoneIsLost) {
   EXPECT_THAT(to_json(host), HasSubstr("\"processes_folded\":{\"count\":44,\"exited\":44,"));
 }
 
+// What a shell becomes by its next exec takes the name of what it was before, if that has been
+// removed, and on many file systems the number of its file.
+TEST(Run, AFileInThePlaceOfARemovedOneIsAnother) {
+  constexpr std::size_t kProcesses = recording::kKeptRecordings + 2;
+  const RecordingPlace place, elsewhere;
+  for (std::size_t i = 0; i < kProcesses; ++i) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      LedgerRegion ledger(place.path(), kRun);
+      ledger.header().state.store(static_cast<std::uint32_t>(recording::ProcessState::kExited));
+      ledger.header().ended_realtime_ns.store(recording::realtime_ns());
+      ::_exit(0);
+    }
+    ::waitpid(pid, nullptr, 0);
+  }
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(place.path())) {
+    names.push_back(entry.path().filename());
+    std::filesystem::create_hard_link(entry.path(), elsewhere.path() + "/" + names.back());
+  }
+  ASSERT_EQ(names.size(), kProcesses);
+  const auto collector = Collector::of_run({place.path()}, kRun, kAtOnce);
+  EXPECT_EQ(collector->collect().processes.size(), kProcesses);
+  ASSERT_EQ(files_in(place.path()), recording::kKeptRecordings);
+  for (const std::string& name : names) {
+    const std::string path = place.path() + "/" + name;
+    if (std::filesystem::exists(path)) continue;
+    std::filesystem::rename(elsewhere.path() + "/" + name, path);
+    break;
+  }
+  const HostSnapshot host = collector->collect();
+  EXPECT_EQ(host.folded.count, 1u) << "what had the name before";
+  EXPECT_EQ(host.processes.size(), kProcesses);
+}
+
 TEST(Run, LivingRecordingsOfOthersAreLeftAlone) {
   const RecordingPlace place;
   for (int i = 0; i < 40; ++i) {

@@ -25,7 +25,10 @@ webui::ServerOptions server_options(const InspectorOptions& options) {
   server.insecure = options.insecure;
   server.max_streams = options.max_streams;
   // Read here, not per request: by then another thread of the host may call setenv(3).
-  if (const char* directory = std::getenv("LOOPSCOPE_WEBUI_DIR")) server.page_directory = directory;
+  // Not in a setuid program: what a link of the user's there points to would be served with its
+  // rights.
+  if (const char* directory = secure_getenv("LOOPSCOPE_WEBUI_DIR"))
+    server.page_directory = directory;
   return server;
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 /// What is asked for.
 struct Wanted {
-  std::string_view process;  // its id: begins with the pid
+  std::string process;  // its id: begins with the pid
   std::int32_t pid = 0;
   std::optional<std::uint32_t> loop;
   std::uint64_t from = 1;
@@ -25,14 +25,17 @@ struct Wanted {
 /// Null, or what is wrong with the query.
 const char* read_query(std::string_view query, Wanted& wanted) {
   const char* wrong = nullptr;
-  for_each_parameter(query, [&](std::string_view name, std::string_view value) {
-    if (name == "process") {
-      wanted.process = value;
-    } else if (name == "loop" && !read_number(value, wanted.loop.emplace())) {
+  for_each_parameter(query, [&](std::string_view name, std::string_view coded) {
+    const std::optional<std::string> value = decoded(coded);
+    if (!value) {
+      wrong = "there is a % without two hexadecimal digits after it: write %25";
+    } else if (name == "process") {
+      wanted.process = *value;
+    } else if (name == "loop" && !read_number(*value, wanted.loop.emplace())) {
       wrong = "loop must be the id of a loop, as in the snapshot: loop=0";
-    } else if (name == "from" && !read_number(value, wanted.from)) {
+    } else if (name == "from" && !read_number(*value, wanted.from)) {
       wrong = "from must be the number of a turn: from=1";
-    } else if (name == "to" && !read_number(value, wanted.to)) {
+    } else if (name == "to" && !read_number(*value, wanted.to)) {
       wrong = "to must be the number of a turn: to=4096";
     }
     return wrong == nullptr;
@@ -69,13 +72,17 @@ TurnsAnswer turns_answer(std::string_view query, const SnapshotProvider& provide
   request.served = true;
   request.pid = wanted.pid;
   snapshot::HostSnapshot host = provider(request);
+  bool known = false;
   for (snapshot::ProcessSnapshot& process : host.processes) {
     if (process.id() != wanted.process) continue;
+    known = true;  // and may have another recording with the loop: the library's, the probe's
     for (recording::LoopSnapshot& loop : process.recording.loops) {
       if (loop.id != *wanted.loop) continue;
       const std::uint64_t lost = cut(loop, wanted);
       return {200, {}, snapshot::turns_to_json(host, process, loop, lost)};
     }
+  }
+  if (known) {
     return {404, "not_found", "that process has no loop " + std::to_string(*wanted.loop)};
   }
   return {404, "not_found",
