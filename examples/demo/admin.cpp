@@ -150,8 +150,8 @@ std::string Admin::page() const {
   out << "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">"
          "<meta http-equiv=\"refresh\" content=\"2\"><title>loopscope demo</title><style>"
       << kStyle << "</style></head><body><h1>Make the server misbehave</h1>";
-  if (!inspector_url_.empty()) {
-    out << "<p>and watch it <a href=\"" << inspector_url_ << "\" target=\"_blank\">there</a>.</p>";
+  if (!page_url_.empty()) {
+    out << "<p>and watch it <a href=\"" << page_url_ << "\" target=\"_blank\">there</a>.</p>";
   }
   out << "<table>";
   const std::uint32_t active = counters_.active_faults;

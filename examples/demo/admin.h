@@ -33,8 +33,8 @@ class Admin {
 
   std::uint16_t port() const { return acceptor_.port(); }
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port()) + "/"; }
-  /// Where the Inspector is; the page links there.
-  void set_inspector_url(std::string url) { inspector_url_ = std::move(url); }
+  /// Where loopscope shows this process; linked to unless empty.
+  void set_page_url(std::string url) { page_url_ = std::move(url); }
 
  private:
   struct Session;
@@ -48,7 +48,7 @@ class Admin {
   loopscope::Loop& loop_;
   const Counters& counters_;
   Commit commit_;
-  std::string inspector_url_;
+  std::string page_url_;
   std::uint64_t next_id_ = 0;
   std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
   Acceptor acceptor_;

@@ -41,6 +41,7 @@ struct Options {
   std::string listen = "127.0.0.1:" + std::to_string(kInspectorPort);
   bool listen_given = false;
   bool inspector = true;
+  std::string page;  // of who watches from outside
   std::uint16_t admin_port = kAdminPort;
   bool admin_port_given = false;
   double duration = 0;
@@ -52,6 +53,12 @@ std::string check_fault(const std::string& name) {
   std::string message = "no such fault; there are";
   for (const FaultText& fault : kFaults) message += std::string(" ") + fault.name;
   return message;
+}
+
+/// It becomes part of the page with the buttons.
+std::string check_page(const std::string& url) {
+  const bool plain = url.find_first_of("\"'<>& \t\n") == std::string::npos;
+  return url.starts_with("http") && plain ? "" : "not the address of a page: " + url;
 }
 
 /// Ends the program itself for --help and for wrong flags.
@@ -77,6 +84,9 @@ Options parse_flags(int argc, char** argv) {
   auto* listen = app.add_option("--listen", options.listen, "ADDR:PORT of the Inspector")
                      ->capture_default_str();
   app.add_flag("!--no-inspector", options.inspector, "Only record; watch with loopscope serve");
+  app.add_option("--page", options.page,
+                 "Address where another program shows this one, to be printed and linked to")
+      ->check(CLI::Validator(check_page, "URL"));
   app.add_option("--stall-threshold", stall_threshold_ms,
                  "Milliseconds; the server's turns that are busy for longer are stalls")
       ->check(CLI::Range(0.001, 1e6))
@@ -147,11 +157,10 @@ std::unique_ptr<Admin> make_admin(const Options& options, loopscope::Loop& loop,
   }
 }
 
-void print_addresses(const loopscope::Inspector* inspector, const Admin& admin,
-                     const Server& server) {
-  if (inspector != nullptr) {
-    std::cout << "page     " << inspector->url() << "\nmetrics  " << inspector->url()
-              << "metrics\n";
+/// `page`: empty if it is not known.
+void print_addresses(const std::string& page, const Admin& admin, const Server& server) {
+  if (!page.empty()) {
+    std::cout << "page     " << page << "\nmetrics  " << page << "metrics\n";
   } else if (loopscope::recording_error().empty()) {
     std::cout << "records  " << loopscope::recording_path() << "\n";
   }
@@ -172,7 +181,8 @@ void run(const Options& options) {
   const auto commit = [&server](Fault fault) { server.commit(fault); };
   const auto admin = make_admin(options, loop, counters, commit);
   const auto inspector = options.inspector ? make_inspector(options) : nullptr;
-  if (inspector != nullptr) admin->set_inspector_url(inspector->url());
+  const std::string page = inspector != nullptr ? inspector->url() : options.page;
+  admin->set_page_url(page);
 
   // On this loop, and not on the server's, so that Ctrl-C works while the server is stuck.
   const auto end = [&loop](int) { loop.stop(); };
@@ -192,9 +202,13 @@ void run(const Options& options) {
     });
   }
 
-  print_addresses(inspector.get(), *admin, server);
+  print_addresses(page, *admin, server);
   server.start();
   load.start();
+  // The recording learns which epoll descriptor a loop waits on when its first wait returns, and
+  // this loop's may last until somebody presses a button. Under the probe it is there twice till
+  // then.
+  loop.poll();
   loop.run();
 
   // First, because it holds copies of all sockets: while it lives, no peer sees one closed.

@@ -18,11 +18,15 @@ using namespace std::chrono_literals;
 
 constexpr auto kSlowCallback = 200ms;
 constexpr std::uint64_t kMostLeaked = 500;
+/// Slow enough to be watched: below the limit that shells give (1024), a leak of 50 s.
+constexpr auto kLeakInterval = 100ms;
 constexpr std::size_t kStormTimers = 5000;
 constexpr auto kStormInterval = 10ms;
 constexpr auto kStormLength = 5s;
 constexpr auto kSpinLength = 5s;
 constexpr auto kResolveTime = 300ms;
+/// Whoever pressed the button gets an answer before.
+constexpr auto kKillAfter = 300ms;
 constexpr int kChildTurns = 100;
 constexpr auto kChildPause = 20ms;
 
@@ -90,6 +94,9 @@ void Misbehaviour::commit(Fault fault) {
     case Fault::kDropClients:
       drop_clients_();
       break;
+    case Fault::kKill:
+      kill_soon();
+      break;
   }
 }
 
@@ -107,6 +114,7 @@ void Misbehaviour::stop() {
   spinner_ = {};
   spinner_end_ = {};
   resolver_ = {};
+  killer_ = {};
   counters_.active_faults = 0;
 }
 
@@ -119,7 +127,9 @@ void Misbehaviour::on_request(const Request& request) {
 }
 
 void Misbehaviour::leak() {
-  if (counters_.leaked_fds >= kMostLeaked) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (counters_.leaked_fds >= kMostLeaked || now < next_leak_) return;
+  next_leak_ = now + kLeakInterval;
   // The fault: nobody keeps the number, so nobody can close it.
   if (open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0) add(counters_.leaked_fds);
 }
@@ -163,6 +173,11 @@ void Misbehaviour::fork_without_loop_fork() {
     return;
   }
   counters_.forked_child = child;
+}
+
+void Misbehaviour::kill_soon() {
+  set_active(Fault::kKill, true);
+  killer_ = loopscope::Timer(loop_, "killer", kKillAfter, 0s, [] { raise(SIGKILL); });
 }
 
 void Misbehaviour::set_active(Fault fault, bool active) {

@@ -4,6 +4,7 @@
 // have, so that one can see what it looks like in loopscope.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string_view>
@@ -22,7 +23,8 @@ enum class Fault {
   kBusySpin,
   kBlockingResolve,
   kForkWithoutLoopFork,
-  kDropClients
+  kDropClients,
+  kKill
 };
 
 struct FaultText {
@@ -34,8 +36,8 @@ struct FaultText {
 inline constexpr FaultText kFaults[] = {
     {Fault::kSlowCallback, "slow-callback", "the next message's handler blocks for 200 ms"},
     {Fault::kLeak, "leak",
-     "from now on, or no longer: every PING leaves a descriptor open (about one a second and "
-     "client; no more than 500, so that the demo goes on)"},
+     "from now on, or no longer: ten times a second a PING leaves a descriptor open (no more than "
+     "500, so that the demo goes on)"},
     {Fault::kTimerStorm, "timer-storm", "5000 timers are due at once, every 10 ms for 5 s"},
     {Fault::kBusySpin, "busy-spin", "for 5 s, an idle watcher keeps the loop from waiting"},
     {Fault::kBlockingResolve, "blocking-resolve",
@@ -45,6 +47,9 @@ inline constexpr FaultText kFaults[] = {
      "loopscope serve shows"},
     {Fault::kDropClients, "drop-clients",
      "all clients are cut off, and come back after a while that differs for each"},
+    {Fault::kKill, "kill",
+     "the process kills itself by SIGKILL, without a goodbye, as the kernel does when memory runs "
+     "out"},
 };
 
 std::optional<Fault> find_fault(std::string_view name);
@@ -68,12 +73,14 @@ class Misbehaviour {
   void start_busy_spin();
   void resolve_soon();
   void fork_without_loop_fork();
+  void kill_soon();
   void set_active(Fault fault, bool active);
 
   loopscope::Loop& loop_;
   Counters& counters_;
   std::function<void()> drop_clients_;
   bool leaking_ = false;
+  std::chrono::steady_clock::time_point next_leak_{};
   unsigned slow_callbacks_ = 0;  // still to come
   loopscope::Timer slow_callback_every_;
   std::vector<loopscope::Timer> storm_;
@@ -81,6 +88,7 @@ class Misbehaviour {
   loopscope::Idle spinner_;
   loopscope::Timer spinner_end_;
   loopscope::Timer resolver_;
+  loopscope::Timer killer_;
 };
 
 }  // namespace demo

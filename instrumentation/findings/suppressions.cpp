@@ -269,9 +269,8 @@ bool path_matches(const std::string& pattern, const std::string& path) {
 
 bool function_matches(const std::string& pattern, const std::string& function) {
   if (function.empty()) return false;
-  if (matches(pattern, function)) return true;
-  return pattern.find('(') == std::string::npos &&
-         matches(pattern, std::string(bare_function(function)));
+  // A bare name may have a parenthesis: "(anonymous namespace)::open_it".
+  return matches(pattern, function) || matches(pattern, std::string(bare_function(function)));
 }
 
 bool holds(const std::string& key, const std::string& pattern, const Finding& finding,

@@ -4,7 +4,7 @@
 import { chromium } from 'playwright-core';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
@@ -13,10 +13,12 @@ export const demoBinary = process.env.LOOPSCOPE_DEMO ?? 'demo';
 const cliBinary = process.env.LOOPSCOPE_BIN ?? 'loopscope';
 const screenshots = resolve(process.env.SCREENSHOTS ?? join(tmpdir(), 'loopscope-screenshots'));
 
+export const views = ['overview', 'loop', 'watchers', 'descriptors', 'findings', 'take'];
+
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** The first true result of attempt(); what it throws means: not yet. */
-export async function eventually(what, attempt, ms = 30_000) {
+export async function eventually(what, attempt, ms = 60_000) {
   const end = Date.now() + ms;
   for (;;) {
     let reason = '';
@@ -29,6 +31,13 @@ export async function eventually(what, attempt, ms = 30_000) {
     if (Date.now() > end) assert.fail(`not within ${ms} ms: ${what}${reason}`);
     await sleep(30);
   }
+}
+
+/** "1 min 05 s" as the page writes it: 65. */
+export function seconds(text) {
+  const parts = [...text.matchAll(/([\d.]+)\s*(ms|s|min|h|d)\b/g)];
+  assert.ok(parts.length > 0, `no time: ${text}`);
+  return parts.reduce((sum, [, value, unit]) => sum + Number(value) * { ms: 1e-3, s: 1, min: 60, h: 3600, d: 86400 }[unit], 0);
 }
 
 // --- programs --------------------------------------------------------------------------------------------------------
@@ -83,10 +92,12 @@ class Program {
     await this.ended;
   }
 
-  /** As a terminal would: `loopscope run` passes it on, and ends with its program. */
+  /** As a terminal would: `loopscope run` passes it on, and ends with its program; one that lingers, by the next. */
   async end() {
-    this.child.kill('SIGTERM');
-    await Promise.race([this.ended, sleep(5000)]);
+    for (let i = 0; i < 20 && !this.over && !this.failure; i++) {
+      this.child.kill('SIGTERM');
+      await Promise.race([this.ended, sleep(500)]);
+    }
     await this.kill();
   }
 }
@@ -99,12 +110,23 @@ export function recordings(t) {
 }
 
 export class Demo extends Program {
-  static async start(t, directory, { listen = '127.0.0.1:0', inspector = true, binary = demoBinary } = {}) {
+  static async start(t, directory, { listen = '127.0.0.1:0', inspector = true, binary = demoBinary, args = [] } = {}) {
     const where = inspector ? ['--listen', listen] : ['--no-inspector'];
-    const demo = new Demo(binary, [...where, '--admin-port', '0'], directory);
+    const demo = new Demo(binary, [...where, '--admin-port', '0', ...args], directory);
     t.after(() => demo.kill());
     demo.admin = await demo.waitFor(/^admin +(\S+)$/m);
     if (inspector) demo.url = await demo.waitFor(/^page +(\S+)$/m);
+    return demo;
+  }
+
+  /** Under `loopscope run --linger forever`, as `make demo` has it: the page outlives the demo. */
+  static async underRun(t, directory, { binary = demoBinary, args = [] } = {}) {
+    const program = [binary, '--no-inspector', '--admin-port', '0', ...args];
+    const demo = new Demo(cliBinary, ['run', '--listen', '127.0.0.1:0', '--linger', 'forever', '--summary', 'none', '--', ...program], directory);
+    t.after(() => demo.end());
+    demo.url = await demo.waitFor(/(http:\/\/127\.0\.0\.1:\d+\/) shows/);
+    demo.pid = Number(/ \(pid (\d+)\)/.exec(demo.output)[1]);
+    demo.admin = await demo.waitFor(/^admin +(\S+)$/m);
     return demo;
   }
 
@@ -135,13 +157,22 @@ export async function run(t, directory, ...program) {
   return observed;
 }
 
+/** The page's stand-in for a server (webui/page/dev). PAGE: where webui/page is; BUILT_PAGE: what was built of it. */
+export async function mock(t, ...args) {
+  const page = resolve(process.env.PAGE ?? '../../webui/page');
+  const dir = resolve(process.env.BUILT_PAGE ?? join(page, 'dist'));
+  const server = new Program(process.execPath, [join(page, 'dev/mock-server.mjs'), '--port', '0', '--dir', dir, ...args], tmpdir());
+  t.after(() => server.kill());
+  return server.waitFor(/(http:\/\/127\.0\.0\.1:\d+\/)/);
+}
+
 export async function snapshot(url) {
   return (await fetch(`${url}api/v1/snapshot?recent=0`)).json();
 }
 
-/** Passes everything on, but every name and sentence in the data ends in `suffix`: a program that names things so. */
+/** Passes everything on, but every name and sentence in the data (snapshots, turns, descriptors) ends in `suffix`: a program that names things so. */
 export async function hostileProxy(t, url, suffix) {
-  const structural = new Set(['schema', 'id', 'taken_at', 'started_at', 'since', 'state', 'phase', 'result', 'severity', 'mode', 'source']);
+  const structural = new Set(['schema', 'id', 'taken_at', 'started_at', 'since', 'state', 'phase', 'result', 'severity', 'mode', 'source', 'process', 'origin', 'end', 'ended']);
   const rename = (value, key) => {
     if (typeof value === 'string') return structural.has(key) ? value : value + suffix;
     if (Array.isArray(value)) return value.map((item) => rename(item, key));
@@ -151,8 +182,15 @@ export async function hostileProxy(t, url, suffix) {
   };
   const proxy = http.createServer((request, response) => {
     const upstream = http.get(new URL(request.url, url), { agent: false }, (answer) => {
+      const type = answer.headers['content-type'] ?? '';
       response.writeHead(answer.statusCode, { ...answer.headers, 'content-length': [], 'transfer-encoding': [] });
-      if (!answer.headers['content-type']?.startsWith('text/event-stream')) {
+      if (type.startsWith('application/json')) {
+        const parts = [];
+        answer.on('data', (part) => parts.push(part));
+        answer.on('end', () => response.end(JSON.stringify(rename(JSON.parse(Buffer.concat(parts).toString())))));
+        return;
+      }
+      if (!type.startsWith('text/event-stream')) {
         answer.pipe(response);
         return;
       }
@@ -221,6 +259,7 @@ export class Tab {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: 'light', ...options });
     t.after(() => context.close());
     const page = await context.newPage();
+    page.setDefaultTimeout(60_000); // a machine may have other things to do
     const tab = new Tab(page, url);
     await page.addInitScript(() => {
       globalThis.violations = [];
@@ -236,10 +275,14 @@ export class Tab {
       tab.problems.push(`dialog: ${dialog.message()}`);
       void dialog.dismiss();
     });
+    const { origin, protocol } = new URL(url);
+    const own = (target) => [protocol === 'file:' ? url : `${origin}/`, 'data:', `blob:${origin}/`].some((start) => target.startsWith(start));
     page.on('request', (request) => {
-      const target = request.url();
-      if (!target.startsWith(url) && !target.startsWith('data:')) tab.problems.push(`request: ${target}`);
+      tab.asked.push(request.url());
+      if (!own(request.url())) tab.problems.push(`request: ${request.url()}`);
     });
+    page.on('websocket', (socket) => tab.problems.push(`websocket: ${socket.url()}`));
+    page.on('popup', (popup) => tab.problems.push(`window: ${popup.url()}`));
     await page.goto(url);
     return tab;
   }
@@ -248,6 +291,7 @@ export class Tab {
     this.page = page;
     this.url = url;
     this.problems = [];
+    this.asked = [];
     this.serverMayBeGone = false;
   }
 
@@ -281,6 +325,29 @@ export class Tab {
     );
   }
 
+  /** By the link that the header has for it. */
+  async view(name) {
+    await this.id(`view-${name}`).click();
+    await eventually(`the view ${name}`, async () => (await this.page.locator('main').getAttribute('data-view')) === name);
+  }
+
+  /** Presses a button, and gives what it saves: where to, and under which name it would have been. */
+  async save(testid, path) {
+    const [download] = await Promise.all([this.page.waitForEvent('download', { timeout: 60_000 }), this.id(testid).click()]);
+    await download.saveAs(path);
+    return download.suggestedFilename();
+  }
+
+  async saveJson(testid, path) {
+    await this.save(testid, path);
+    return JSON.parse(readFileSync(path, 'utf8'));
+  }
+
+  /** The row of a loop in the overview. */
+  row(name) {
+    return this.page.locator(`[data-testid=overview-loop][data-loop="${name}"]`);
+  }
+
   loopTab(name) {
     return this.page.getByRole('tab', { name });
   }
@@ -293,9 +360,36 @@ export class Tab {
     return Number(match[1].replaceAll(',', '')) * ({ k: 1e3, M: 1e6 }[match[2]] ?? 1);
   }
 
-  async shoot(name) {
+  /**
+   * A picture of the page from its top, all of it or so many pixels; or of the part that `from` is. What is below the window is
+   * not drawn before it comes near, so the window is as high as the picture.
+   */
+  async shoot(name, { height, from } = {}) {
     mkdirSync(screenshots, { recursive: true });
-    await this.page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
+    const path = join(screenshots, `${name}.png`);
+    const before = this.page.viewportSize();
+    const whole = await this.page.evaluate(() => Math.ceil((document.querySelector('footer') ?? document.body).getBoundingClientRect().bottom + scrollY) + 16);
+    await this.page.setViewportSize({ width: before.width, height: Math.max(320, Math.min(height ?? whole, whole)) });
+    await this.page.evaluate(() => {
+      scrollTo(0, 0);
+      for (const box of document.querySelectorAll('.sites-scroll, .fd-scroll, .tall')) box.scrollTop = 0;
+    });
+    await this.frames(5);
+    if (from) await this.page.locator(from).screenshot({ path });
+    else await this.page.screenshot({ path });
+    await this.page.setViewportSize(before);
+  }
+
+  /** So many times the page was painted. */
+  frames(n) {
+    return this.page.evaluate(
+      (left) =>
+        new Promise((done) => {
+          const next = () => (left-- > 0 ? requestAnimationFrame(next) : done());
+          next();
+        }),
+      n,
+    );
   }
 
   async expectNoProblems() {
