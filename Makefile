@@ -6,6 +6,8 @@
 PRESET ?= release
 BUILD := build/$(PRESET)
 JOBS ?= $(shell nproc)
+# Where the demo's page is.
+DEMO ?= 127.0.0.1:9123
 # A Debian package each; scripts/need.sh asks dpkg and installs the missing ones in one go.
 BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
   nlohmann-json3-dev libcli11-dev libdw-dev libncurses-dev nodejs npm python3
@@ -41,7 +43,8 @@ demo: ## build and run the demo under loopscope run: live page, /metrics, and bu
 	scripts/need.sh $(BUILD_PACKAGES)
 	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=OFF
 	cmake --build build/release -j $(JOBS) --target loopscope_demo loopscope_cli loopscope_probe
-	scripts/demo.sh build/release $(ARGS)
+	build/release/cli/loopscope run --listen $(DEMO) --linger forever --summary none -- \
+	  build/release/examples/demo --no-inspector --page http://$(DEMO)/ $(ARGS)
 
 screenshots: ## take the pictures of docs/images anew, from the demo in Chromium
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)

@@ -1,5 +1,6 @@
 // Marks: cuts kept for a while so that a window has something to subtract. Dense when young, sparse when old:
-// a window of 10 min may begin 20 s early, one of 5 s may not. The oldest are for the overview's 1000 s.
+// a window of 10 min may begin a minute early, one of 5 s may not. The oldest are for the overview's 1000 s. Some sixty in all:
+// each holds the histograms of every watcher, most of what the page remembers.
 
 export interface Mark<Cut> {
   readonly time: number;
@@ -9,9 +10,9 @@ export interface Mark<Cut> {
 /** [age up to, seconds between marks]. Each step is a multiple of the one before, or thinning would drift. */
 const tiers: [number, number][] = [
   [7, 0],
-  [36, 1],
-  [150, 5],
-  [640, 20],
+  [13, 1],
+  [36, 2],
+  [150, 10],
   [1065, 60],
 ];
 
