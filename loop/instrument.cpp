@@ -211,6 +211,7 @@ void Instrument::on_release(struct ev_loop* loop) noexcept {
     instrument->fork_settled_ = recorder.generation();
   }
   t_wait.seen = false;
+  t_wait.of = instrument;
   t_wait.open = true;
 }
 
@@ -254,9 +255,14 @@ void Instrument::learn_epoll_fd(int epoll_fd) noexcept {
   if (static_cast<unsigned>(epoll_fd) < kEpollFds && ev_backend(loop_) == EVBACKEND_EPOLL) {
     remove_hooks();
     by_epoll_fd_[epoll_fd].store(this, std::memory_order_release);
-    if (const recording::ProbeLink* probe = recording::find_probe()) probe->leave(epoll_fd);
+    take_from_probe(epoll_fd);
   }
   errno = saved;
+}
+
+void Instrument::take_from_probe(int epoll_fd) noexcept {
+  if (ev_backend(loop_) != EVBACKEND_EPOLL) return;
+  if (const recording::ProbeLink* probe = recording::find_probe()) probe->leave(epoll_fd);
 }
 
 void Instrument::install_hooks() noexcept {

@@ -19,10 +19,13 @@
 
 namespace loopscope::detail {
 
+class Instrument;
+
 /// What an interposed wait call of this thread saw, for loops that are measured by libev's hooks:
 /// filled between the release and the acquire hook.
 struct WaitNote {
-  bool open = false;  // a recorded loop of this thread is in its backend's wait
+  bool open = false;  // a recorded loop of this thread is in its backend's wait: `of`
+  Instrument* of = nullptr;
   bool seen = false;
   int epoll_fd = -1;
   recording::WaitOutcome outcome;
@@ -133,6 +136,9 @@ class Instrument {
   static void on_release(struct ev_loop* loop) noexcept;
   static void on_acquire(struct ev_loop* loop) noexcept;
   static void on_invoke_pending(struct ev_loop* loop);
+
+  /// The loop is about to wait on that descriptor: no business of a probe in the same process.
+  void take_from_probe(int epoll_fd) noexcept;
 
  private:
   struct Named {

@@ -155,6 +155,8 @@ LOOPSCOPE_INTERPOSED int epoll_wait(int epfd, struct epoll_event* events, int ma
       return returned;
     }
   }
+  // The probe would take a first wait, which may be long, for that of a loop of its own.
+  if (t_wait.open) t_wait.of->take_from_probe(epfd);
   const int returned = real().epoll_wait(epfd, events, maxevents, timeout);
   note(returned, milliseconds(timeout), epfd, maxevents);
   return returned;

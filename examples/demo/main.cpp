@@ -205,10 +205,6 @@ void run(const Options& options) {
   print_addresses(page, *admin, server);
   server.start();
   load.start();
-  // The recording learns which epoll descriptor a loop waits on when its first wait returns, and
-  // this loop's may last until somebody presses a button. Under the probe it is there twice till
-  // then.
-  loop.poll();
   loop.run();
 
   // First, because it holds copies of all sockets: while it lives, no peer sees one closed.

@@ -74,6 +74,6 @@ export function bundle(): Promise<Bundle> {
 
 /** When a program dies its own server dies with it: the files are fetched while it lives, once the page has come to rest. */
 export function keepBundle(): void {
-  const settle = 3000;
+  const settle = 500;
   setTimeout(() => void bundle().catch(() => undefined), settle);
 }
