@@ -61,7 +61,9 @@ std::string times_text(std::uint64_t count) {
 std::string percent_text(std::uint64_t part, std::uint64_t whole) {
   if (whole == 0) return "0 %";
   const double share = 100.0 * static_cast<double>(part) / static_cast<double>(whole);
-  return std::to_string(static_cast<std::uint64_t>(std::floor(share))) + " %";
+  char text[48];  // of a hostile recording it may be more than an integer holds
+  std::snprintf(text, sizeof text, "%.0f %%", std::floor(share));
+  return text;
 }
 
 std::string loop_text(const recording::LoopSnapshot& loop) {

@@ -24,19 +24,24 @@ std::uint32_t index_of(Histogram::Scale scale, std::uint64_t value) {
 }  // namespace
 
 double Histogram::quantile(double p) const {
+  // A hostile recording may hold anything, and what is returned here is made an integer by many:
+  // the largest double below 2^63.
+  constexpr double kMost = 9223372036854774784.0;
   if (count == 0) return 0;
   // The smallest value such that at least p of all are no larger: rank 1 … count.
   const double wanted = std::ceil(std::clamp(p, 0.0, 1.0) * static_cast<double>(count));
-  const auto rank = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(wanted));
-  if (rank >= count) return static_cast<double>(max);
+  const auto rank = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::min(wanted, kMost)));
+  const double largest = std::min(static_cast<double>(max), kMost);
+  if (rank >= count) return largest;
   std::uint64_t seen = 0;
   for (const auto& [index, in_bucket] : buckets) {
     seen += in_bucket;
     if (seen >= rank) {
-      return std::clamp(middle(scale, index), static_cast<double>(min), static_cast<double>(max));
+      // Not std::clamp: min may be said to be more than max.
+      return std::min(std::max(middle(scale, index), static_cast<double>(min)), largest);
     }
   }
-  return static_cast<double>(max);
+  return largest;
 }
 
 std::uint64_t Histogram::count_up_to_power(unsigned k) const {

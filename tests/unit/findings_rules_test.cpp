@@ -613,6 +613,7 @@ TEST(Text, PercentIsRoundedDown) {
   EXPECT_EQ(percent_text(999, 1000), "99 %");
   EXPECT_EQ(percent_text(1000, 1000), "100 %");
   EXPECT_EQ(percent_text(1, 0), "0 %");
+  EXPECT_EQ(percent_text(~0ull, 1), "1844674407370955161600 %");
 }
 
 TEST(Text, TimesAndWatchers) {

@@ -473,6 +473,27 @@ TEST(GeneratedSuppressions, NamesAreTakenLiterally) {
   EXPECT_EQ(find_suppression(parsed.entries, other, "server"), nullptr);
 }
 
+TEST(GeneratedSuppressions, MatchNamesThatAreOddOnes) {
+  for (const char* function : {"(anonymous namespace)::open_it(int)", "open_it [clone .isra.0]",
+                               "open(char**, char**, char**, char**, char**, char**, char**, "
+                               "char**, char**)::{lambda()#1}",
+                               ".lto_priv.0"}) {
+    for (const char* file : {"", "src/", "src/open.cpp"}) {
+      Finding finding = leak();
+      StackFrame frame;
+      frame.function = function;
+      frame.file = file;
+      frame.module = "/usr/bin/server";
+      finding.places.front().stack = std::make_shared<const std::vector<StackFrame>>(1, frame);
+      finding.places.front().frame = 0;
+      const std::string made = suppression_for(finding, "server");
+      const ParsedSuppressions parsed = parse_suppressions(made, "made");
+      EXPECT_TRUE(parsed.errors.empty()) << made;
+      EXPECT_NE(find_suppression(parsed.entries, finding, "server"), nullptr) << made;
+    }
+  }
+}
+
 TEST(GeneratedSuppressions, AreACommentWhereThereIsNothingToGoBy) {
   Finding stall;
   stall.rule = "stall-budget";

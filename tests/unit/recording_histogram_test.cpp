@@ -30,6 +30,17 @@ TEST(TimeHistogram, EveryTimeHasABucket) {
   EXPECT_NE(time_index(1), time_index(2));
 }
 
+TEST(TimeHistogram, OfAHostileRecordingStaysBelowWhatAnIntegerHolds) {
+  Histogram histogram;
+  histogram.count = ~0ull;
+  histogram.min = ~0ull;  // and more than max
+  histogram.max = 1000;
+  histogram.buckets = {{0, ~0ull}};
+  for (const double p : {0.0, 0.5, 0.99, 1.0}) EXPECT_LE(histogram.quantile(p), 1000) << p;
+  histogram.max = ~0ull;
+  for (const double p : {0.0, 0.5, 0.99, 1.0}) EXPECT_LT(histogram.quantile(p), 9.2234e18) << p;
+}
+
 TEST(TimeHistogram, MiddleOfABucketIsWithinThreePercent) {
   std::mt19937_64 random(7);
   for (int i = 0; i < 200'000; ++i) {
