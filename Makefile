@@ -65,7 +65,7 @@ test: ## run every test: unit, integration, browser, Prometheus, crash, torture 
 	cmake --build build/release -j $(JOBS)
 	scripts/ctest.sh build/release -j $(JOBS)
 	$(MAKE) --no-print-directory asan tsan
-	$(MAKE) --no-print-directory fuzz SECONDS=5
+	SEED=1 $(MAKE) --no-print-directory fuzz SECONDS=5
 
 test-slow: ## the test suites of CPython and Tornado with and without the probe, the victims beside valgrind (about 15 minutes)
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES) $(REAL_PACKAGES) $(SLOW_PACKAGES)

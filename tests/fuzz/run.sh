@@ -6,6 +6,9 @@
 # first, and begun from. Fails on a crash, a leak, a promise not kept (must.h), an input that takes
 # longer than 25 s or more than 2 GiB; then it prints how to repeat it. SECONDS 0: replay only.
 #
+# SEED=N: the same inputs in the same order every time, as far as the time allows: what `make test`
+# takes, so that only a change can break it. Without, others each time.
+#
 # Nothing is written to the repository: finds go to DIRECTORY/corpus, what fails to
 # DIRECTORY/crashes, what was printed to DIRECTORY/TARGET.log.
 set -euo pipefail
@@ -24,6 +27,7 @@ run_one() {
   local target="$1" fuzzer="$build/fuzz_$1" kept="$here/corpus/$1" found="$build/corpus/$1"
   local limits=(-timeout=25 -rss_limit_mb=2048 -malloc_limit_mb=2048 -max_len=4096 -print_final_stats=1
     "-artifact_prefix=$build/crashes/$target-")
+  if [ -n "${SEED:-}" ]; then limits+=("-seed=$SEED"); fi
   if [ -e "$here/$target.dict" ]; then limits+=("-dict=$here/$target.dict"); fi
   mkdir -p "$found" "$build/crashes"
   # So that a fuzzer that stands still ends too.
