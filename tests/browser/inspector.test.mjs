@@ -147,6 +147,7 @@ story('time can be held, zoomed, and gone back in', async ({ demo, tab }) => {
   await tab.page.keyboard.press('Escape');
   await eventually('Escape leads back to live', async () => !(await held()));
   await eventually('the window again', async () => (await width()) === before);
+  await tab.page.evaluate(() => document.activeElement.blur()); // a button that has the focus would be pressed
   await tab.page.keyboard.press('Space');
   await eventually('Space holds', held);
   await tab.id('pause').click();

@@ -8,7 +8,7 @@ import { instant, schema, turnsSchema, type Process, type Snapshot, type Turn, t
 import { formatHash } from './selection';
 import type { LoopTrack, ProcessTrack } from './store';
 import { trace, traceText } from './trace';
-import { slowRule } from './turns';
+import { merged, slowRule } from './turns';
 
 export interface Taken {
   name: string;
@@ -49,8 +49,11 @@ interface Gathered {
 const ringOf = (app: App, process: ProcessTrack, loop: LoopTrack): Turn[] | undefined =>
   (app.saved?.extra['turns'] as SavedTurns | undefined)?.[turnsKey(process.latest.id, loop.latest.id)];
 
+/** What the page remembers by itself: the recent ones, and of those before, the slow ones. */
+const remembered = (loop: LoopTrack): readonly Turn[] => merged(loop.turns.notable, loop.turns.recent);
+
 /** Of a page without a server: as many as there are. */
-export const savedTurns = (app: App, process: ProcessTrack, loop: LoopTrack): readonly Turn[] => ringOf(app, process, loop) ?? loop.turns.recent;
+export const savedTurns = (app: App, process: ProcessTrack, loop: LoopTrack): readonly Turn[] => ringOf(app, process, loop) ?? remembered(loop);
 
 async function turnsOf(app: App, process: ProcessTrack, loop: LoopTrack): Promise<Gathered> {
   const [id, number] = [process.latest.id, String(loop.latest.id)];
@@ -60,7 +63,7 @@ async function turnsOf(app: App, process: ProcessTrack, loop: LoopTrack): Promis
     if (answer.schema !== turnsSchema) throw new ApiError(200, `the server speaks ${String(answer.schema)}`);
     return { turns: answer.turns, from: 'ring', why: null };
   } catch (error) {
-    return { turns: asSent(loop.turns.recent), from: 'page', why: why(error) };
+    return { turns: asSent(remembered(loop)), from: 'page', why: why(error) };
   }
 }
 

@@ -70,11 +70,12 @@ export function TimeBar(props: {
         <button type="button" class="pause" aria-pressed={heldAt !== null} onClick={props.onToggle} data-testid="pause" aria-keyshortcuts="Space">
           {heldAt !== null ? (running ? 'Back to live' : 'Back to the end') : 'Pause'}
         </button>
+        {/* Not `disabled`: a button that has the focus would keep it and swallow every key. */}
         <span class="buttons" role="group" aria-label="Move in time">
-          <button type="button" onClick={key('ArrowLeft')} aria-label="Earlier" disabled={from <= axis.known.from + 0.01}>
+          <button type="button" onClick={key('ArrowLeft')} aria-label="Earlier" aria-disabled={from <= axis.known.from + 0.01}>
             ◀
           </button>
-          <button type="button" onClick={key('ArrowRight')} aria-label="Later" disabled={!axis.held || to >= axis.known.to - 0.01}>
+          <button type="button" onClick={key('ArrowRight')} aria-label="Later" aria-disabled={!axis.held || to >= axis.known.to - 0.01}>
             ▶
           </button>
           <button type="button" onClick={key('+')} aria-label="Zoom in">
