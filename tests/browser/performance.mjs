@@ -103,7 +103,7 @@ try {
     console.log(`  minute ${String(minute).padStart(2)}: ${mib(lines.at(-1))}, ${nodes} nodes`);
   }
   // In the first minute every view is opened for the first time, and the dense part of the windows fills.
-  const growth = lines.at(-1) - lines[0];
+  const growth = lines.at(-1) - lines[1];
   console.log(`growth since minute 1: ${mib(growth)}, at most ${mib(mostGrowth)}   ${verdict(growth <= mostGrowth)}`);
   if (tab.problems.length > 0) console.log(tab.problems.join('\n'), verdict(false));
 } finally {
