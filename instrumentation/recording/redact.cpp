@@ -152,10 +152,16 @@ std::string redacted(const std::string& argument) {
       return argument.substr(0, equals + 1) + std::string(kHidden);
     }
   }
+  // What one rule hides may be what kept another from seeing: until nothing changes.
+  constexpr int kMostRounds = 16;
   std::string text = argument;
-  hide_passwords_of_urls(text);
-  hide_assignments(text);
-  hide_headers(text);
+  for (int round = 0; round < kMostRounds; ++round) {
+    const std::string before = text;
+    hide_passwords_of_urls(text);
+    hide_assignments(text);
+    hide_headers(text);
+    if (text == before) break;
+  }
   return text;
 }
 

@@ -122,6 +122,7 @@ TEST(Redact, TwiceIsOnce) {
                   "x",
                   "--token=y",
                   "a://u:p@h?key=k",
+                  "a://me:token=v:/;b@h",  // a slash less, and it is a URL with a password
                   "Cookie: a=b",
                   "host=h password=p",
                   R"("secret": "s")"};
