@@ -11,6 +11,7 @@
 #include "instrumentation/findings/text.h"
 #include "instrumentation/process/descriptors.h"
 #include "instrumentation/process/resources.h"
+#include "instrumentation/snapshot/json.h"
 
 namespace loopscope::cli {
 namespace {
@@ -132,17 +133,7 @@ std::string timeout_text(std::int64_t timeout_ns) {
 
 std::string result_text(const Turn& turn) {
   if (turn.ready == recording::kReadyUnknown) return "?";
-  switch (turn.result) {
-    case recording::WaitResult::kEvents:
-      return "events";
-    case recording::WaitResult::kTimeout:
-      return "timeout";
-    case recording::WaitResult::kInterrupted:
-      return "interrupted";
-    case recording::WaitResult::kError:
-      return "error";
-  }
-  return "?";
+  return snapshot::wait_result_name(turn.result);
 }
 
 /// The longest things that a turn served, "tcp 17 1.2 s, pipe 5 3 ms and 3 more"; the longest

@@ -170,20 +170,6 @@ const std::string* watcher_name(const LoopSnapshot& loop, std::uint32_t watcher)
                                                          : nullptr;
 }
 
-const char* result_name(recording::WaitResult result) {
-  switch (result) {
-    case recording::WaitResult::kEvents:
-      return "events";
-    case recording::WaitResult::kTimeout:
-      return "timeout";
-    case recording::WaitResult::kInterrupted:
-      return "interrupted";
-    case recording::WaitResult::kError:
-      return "error";
-  }
-  return "error";
-}
-
 /// Collects the events of one process.
 class Writer {
  public:
@@ -288,7 +274,7 @@ void write_turn(Writer& out, std::int64_t tid, const LoopSnapshot& loop, const P
     wait.add("timeout", "-1");
   }
   if (turn.ready != recording::kReadyUnknown) {
-    wait.add("result", json_string(result_name(turn.result)));
+    wait.add("result", json_string(snapshot::wait_result_name(turn.result)));
   }
   if (turn.ready >= 0) wait.number("ready", static_cast<std::uint64_t>(turn.ready));
   out.slice(tid, placed.wait_from, placed.at, "wait", "wait", wait);

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -126,6 +127,10 @@ class Dashboard {
   void draw_descriptors(Canvas& canvas, std::size_t rows);
   void draw_turns(Canvas& canvas, const recording::LoopSnapshot& loop, std::size_t rows);
   void draw_findings(Canvas& canvas, std::size_t rows);
+  /// Titles, if there is room for them, and the rows that are in sight of `size`.
+  void draw_list(Canvas& canvas, List& list, const std::vector<Column>& columns,
+                 const std::vector<std::size_t>& shown, std::size_t size, std::size_t rows,
+                 const std::function<Cell(std::size_t, std::size_t)>& cell) const;
   Line headline() const;
   std::vector<Line> notes() const;
   Line titles(const List& list, const std::vector<std::size_t>& shown, std::size_t width) const;

@@ -225,6 +225,18 @@ void Dashboard::draw_durations(Canvas& canvas, const LoopSnapshot& loop, Window 
   }
 }
 
+void Dashboard::draw_list(Canvas& canvas, List& list, const std::vector<Column>& columns,
+                          const std::vector<std::size_t>& shown, std::size_t size, std::size_t rows,
+                          const std::function<Cell(std::size_t, std::size_t)>& cell) const {
+  if (rows > 1) {
+    canvas.lines.push_back(titles(list, shown, canvas.width));
+    --rows;
+  }
+  list.height = std::max<std::size_t>(rows, 1);
+  list.cursor.follow(list.keys, list.height);
+  add_rows(canvas, columns, shown, list.cursor, size, rows, cell);
+}
+
 void Dashboard::draw_watchers(Canvas& canvas, std::size_t rows) {
   if (watcher_rows_.empty()) {
     canvas.lines.emplace_back(
@@ -235,14 +247,8 @@ void Dashboard::draw_watchers(Canvas& canvas, std::size_t rows) {
     return;
   }
   const auto shown = choose_columns(watcher_columns(), canvas.width, 14);
-  if (rows > 1) {
-    canvas.lines.push_back(titles(watchers_, shown, canvas.width));
-    --rows;
-  }
-  watchers_.height = std::max<std::size_t>(rows, 1);
-  watchers_.cursor.follow(watchers_.keys, watchers_.height);
-  add_rows(
-      canvas, watcher_columns(), shown, watchers_.cursor, watcher_rows_.size(), rows,
+  draw_list(
+      canvas, watchers_, watcher_columns(), shown, watcher_rows_.size(), rows,
       [&](std::size_t i, std::size_t column) { return watcher_cell(watcher_rows_[i], column); });
 }
 
@@ -265,16 +271,10 @@ void Dashboard::draw_descriptors(Canvas& canvas, std::size_t rows) {
         Style::kWarning);
     --rows;
   }
-  if (rows > 1) {
-    canvas.lines.push_back(titles(descriptors_, shown, canvas.width));
-    --rows;
-  }
-  descriptors_.height = std::max<std::size_t>(rows, 1);
-  descriptors_.cursor.follow(descriptors_.keys, descriptors_.height);
-  add_rows(canvas, descriptor_columns(), shown, descriptors_.cursor, descriptor_rows_.size(), rows,
-           [&](std::size_t i, std::size_t column) {
-             return descriptor_cell(descriptor_rows_[i], column);
-           });
+  draw_list(canvas, descriptors_, descriptor_columns(), shown, descriptor_rows_.size(), rows,
+            [&](std::size_t i, std::size_t column) {
+              return descriptor_cell(descriptor_rows_[i], column);
+            });
 }
 
 void Dashboard::draw_turns(Canvas& canvas, const LoopSnapshot& loop, std::size_t rows) {
@@ -293,14 +293,8 @@ void Dashboard::draw_turns(Canvas& canvas, const LoopSnapshot& loop, std::size_t
     --rows;
   }
   const auto shown = choose_columns(turn_columns(), canvas.width, 14);
-  if (rows > 1) {
-    canvas.lines.push_back(titles(turns_, shown, canvas.width));
-    --rows;
-  }
-  turns_.height = std::max<std::size_t>(rows, 1);
-  turns_.cursor.follow(turns_.keys, turns_.height);
-  add_rows(
-      canvas, turn_columns(), shown, turns_.cursor, turn_rows_.size(), rows,
+  draw_list(
+      canvas, turns_, turn_columns(), shown, turn_rows_.size(), rows,
       [&](std::size_t i, std::size_t column) { return turn_cell(loop, turn_rows_[i], column); });
 }
 

@@ -172,20 +172,6 @@ void write_histogram(Writer& json, const Histogram& histogram) {
   json.end('}');
 }
 
-const char* result_name(recording::WaitResult result) {
-  switch (result) {
-    case recording::WaitResult::kEvents:
-      return "events";
-    case recording::WaitResult::kTimeout:
-      return "timeout";
-    case recording::WaitResult::kInterrupted:
-      return "interrupted";
-    case recording::WaitResult::kError:
-      return "error";
-  }
-  return "error";
-}
-
 const char* phase_name(recording::Phase phase) {
   switch (phase) {
     case recording::Phase::kPolling:
@@ -306,7 +292,7 @@ void write_turn(Writer& json, const LoopSnapshot& loop, const recording::Turn& t
   json.key("result");
   turn.ready == recording::kReadyUnknown
       ? json.null()
-      : json.literal('"' + std::string(result_name(turn.result)) + '"');
+      : json.literal('"' + std::string(wait_result_name(turn.result)) + '"');
   write_watcher_time(json, loop, turn.watcher, turn.watcher_ns);
   write_served(json, loop, turn);
   json.end('}');
@@ -636,6 +622,20 @@ std::uint64_t instant_of(const RecordingSnapshot& recording) {
 }
 
 }  // namespace
+
+const char* wait_result_name(recording::WaitResult result) noexcept {
+  switch (result) {
+    case recording::WaitResult::kEvents:
+      return "events";
+    case recording::WaitResult::kTimeout:
+      return "timeout";
+    case recording::WaitResult::kInterrupted:
+      return "interrupted";
+    case recording::WaitResult::kError:
+      return "error";
+  }
+  return "error";
+}
 
 const char* source_name(recording::SourceKind source) noexcept {
   switch (source) {

@@ -39,6 +39,9 @@ const char* source_name(recording::SourceKind source) noexcept;
 /// `text` as a JSON string, quotes included; as robust as `to_json`.
 std::string json_string(const std::string& text);
 
+/// "events", "timeout", "interrupted", "error": as in `recent[].result`.
+const char* wait_result_name(recording::WaitResult result) noexcept;
+
 /// CLOCK_REALTIME nanoseconds as "2026-03-01T12:34:56.123456Z".
 std::string rfc3339(std::uint64_t realtime_ns);
 
