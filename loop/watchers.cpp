@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -139,6 +140,13 @@ struct Core final : WatcherCore {
   void note_due() override {
     // Of an active timer: seconds of CLOCK_MONOTONIC; of a periodic: of CLOCK_REALTIME.
     if constexpr (kIsTimer) due = ev_is_active(&event) ? event.at : 0;
+    if constexpr (std::is_same_v<Event, ev_periodic>) due_offset_ns = realtime_offset_ns();
+  }
+
+  /// What CLOCK_REALTIME is ahead of CLOCK_MONOTONIC.
+  static double realtime_offset_ns() {
+    return static_cast<double>(recording::realtime_ns()) -
+           static_cast<double>(recording::monotonic_ns());
   }
 
   void record_lag(std::uint64_t ran_ns) {
@@ -146,8 +154,9 @@ struct Core final : WatcherCore {
       if (due > 0) {
         double due_ns = due * 1e9;
         if constexpr (std::is_same_v<Event, ev_periodic>) {
-          due_ns -= static_cast<double>(recording::realtime_ns()) -
-                    static_cast<double>(recording::monotonic_ns());
+          // By the later of two: where that instant lies now, and where it lay when libev set it. A
+          // clock that was set meanwhile makes one of them hours too early.
+          due_ns -= std::min(due_offset_ns, realtime_offset_ns());
         }
         if (due_ns > 0) {
           loop.instrument->recorder().timer_lag(ref, static_cast<std::uint64_t>(due_ns), ran_ns);
@@ -195,7 +204,8 @@ struct Core final : WatcherCore {
   Event event{};
   Callback callback;
   double due = 0;
-  std::string path;  // Stat: libev keeps a pointer to it
+  double due_offset_ns = 0;  // Periodic: what realtime_offset_ns() was when `due` was set
+  std::string path;          // Stat: libev keeps a pointer to it
 };
 
 using IoCore = Core<ev_io, Io::Callback>;

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "instrumentation/probe/ask.h"
 #include "instrumentation/probe/births.h"
 
 namespace loopscope::probe {
@@ -37,8 +38,22 @@ std::uint32_t g_ended = 0;
 
 Header& header() noexcept { return *g_probe.process->region().header(); }
 
-bool is_open_here(int fd) noexcept {
-  return g_real.syscall(SYS_fcntl, fd, F_GETFD, 0, 0, 0, 0) >= 0;
+/// One that cannot be asked about has not gone.
+bool is_open_here(int fd) noexcept { return ask_kernel(fd) != Answer::kNotOpen; }
+
+/// False: not a socket any more, or the kernel could not say.
+template <typename Value>
+bool ask_socket(int fd, int level, int option, Value& value) noexcept {
+  socklen_t size = sizeof value;
+  const int result = recording::uninterrupted(recording::OwnCall::kGetsockopt, [&] {
+    return getsockopt(fd, level, option, &value, &size);
+  });
+  // Of a socket that is none of TCP, or a number that was closed meanwhile, that is the answer.
+  if (result != 0 && errno != EBADF && errno != ENOTSOCK && errno != EOPNOTSUPP &&
+      errno != ENOPROTOOPT) {
+    recording::own_call_failed(recording::OwnCall::kGetsockopt, errno);
+  }
+  return result == 0;
 }
 
 /// What the kernel writes a descriptor's target as: "socket:[123]", "anon_inode:[eventfd]",
@@ -47,9 +62,8 @@ DescriptorKind kind_of(int fd, const char* target) noexcept {
   if (starts_with(target, "socket:")) {
     int domain = 0;
     int type = 0;
-    socklen_t size = sizeof domain;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) {
+    if (!ask_socket(fd, SOL_SOCKET, SO_DOMAIN, domain) ||
+        !ask_socket(fd, SOL_SOCKET, SO_TYPE, type)) {
       return DescriptorKind::kSocket;
     }
     return opened_socket(domain, type).kind;
@@ -76,7 +90,10 @@ DescriptorKind kind_of(int fd, const char* target) noexcept {
   }
   if (target[0] != '/') return DescriptorKind::kOther;
   struct stat status {};
-  if (fstat(fd, &status) == 0) {
+  if (recording::uninterrupted(recording::OwnCall::kStat, [&] { return fstat(fd, &status); }) !=
+      0) {
+    if (errno != EBADF) recording::own_call_failed(recording::OwnCall::kStat, errno);
+  } else {
     if (S_ISDIR(status.st_mode)) return DescriptorKind::kDirectory;
     if (S_ISFIFO(status.st_mode)) return DescriptorKind::kPipe;
   }
@@ -98,7 +115,7 @@ ssize_t target_of(int fd, char* target, std::size_t size) noexcept {
   } while (rest != 0);
   while (count > 0) *at++ = digits[--count];
   *at = '\0';
-  const ssize_t length = readlink(link, target, size - 1);
+  const ssize_t length = recording::read_own_link(link, target, size - 1);
   if (length >= 0) target[length] = '\0';
   return length;
 }
@@ -110,7 +127,7 @@ void meet(int fd) noexcept {
   if (size < 0) return;
   LedgerWriter::Birth birth;
   birth.kind = kind_of(fd, target);
-  const long flags = g_real.syscall(SYS_fcntl, fd, F_GETFD, 0, 0, 0, 0);
+  const long flags = descriptor_flags(fd);
   if (flags > 0 && (flags & FD_CLOEXEC) != 0) birth.flags = kFdCloseOnExec;
   birth.target = target;
   birth.target_size = static_cast<std::size_t>(size);
@@ -179,15 +196,19 @@ bool compare(std::uint64_t before_ns) noexcept {
   alignas(8) static char buffer[8192];
   static Unknown unknown;
   unknown.count = 0;
-  const auto directory =
-      static_cast<int>(g_real.syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(kDirectory),
-                                      O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0));
+  const auto directory = static_cast<int>(recording::own_call(recording::OwnCall::kOpen, [&] {
+    return g_real.syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(kDirectory),
+                          O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
+  }));
   if (directory < 0) return false;
   // The kernel lists them in rising order.
   std::uint32_t next = 0;
   long got = 0;
-  while ((got = g_real.syscall(SYS_getdents64, directory, reinterpret_cast<long>(buffer),
-                               sizeof buffer, 0, 0, 0)) > 0) {
+  const auto list = [&] {
+    return g_real.syscall(SYS_getdents64, directory, reinterpret_cast<long>(buffer), sizeof buffer,
+                          0, 0, 0);
+  };
+  while ((got = recording::own_call(recording::OwnCall::kGetdents, list)) > 0) {
     for (long at = 0; at < got;) {
       const auto* entry = reinterpret_cast<const Entry*>(buffer + at);
       at += entry->size;
@@ -207,7 +228,9 @@ bool compare(std::uint64_t before_ns) noexcept {
       unknown.numbers[unknown.count++] = fd;
     }
   }
-  g_real.syscall(SYS_close, directory, 0, 0, 0, 0, 0);
+  if (g_real.syscall(SYS_close, directory, 0, 0, 0, 0, 0) != 0) {
+    recording::own_call_failed(recording::OwnCall::kClose, errno);
+  }
   if (got < 0) return false;
   forget_closed(next, g_ledger.slots(), before_ns);
   // One that was closed out of sight may have had the number that we were given.
@@ -244,9 +267,7 @@ void look_at_peers() noexcept {
   for_each_open([&](int fd, FdSlot& slot) noexcept {
     if (LedgerWriter::kind(slot) != DescriptorKind::kTcp) return true;
     tcp_info info{};
-    socklen_t size = sizeof info;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-        info.tcpi_state == TCP_CLOSE_WAIT) {
+    if (ask_socket(fd, IPPROTO_TCP, TCP_INFO, info) && info.tcpi_state == TCP_CLOSE_WAIT) {
       const std::uint32_t age = info.tcpi_last_ack_recv;
       g_ledger.detail(fd).peer_closed_ms.store(age < ~0u ? age + 1 : age);
     }
@@ -277,7 +298,14 @@ bool has_ended(std::int32_t thread_id) noexcept {
   for (const std::int32_t& ended : g_ended_threads) {
     if (__atomic_load_n(&ended, __ATOMIC_RELAXED) == thread_id) return true;
   }
-  return g_real.syscall(SYS_tgkill, getpid(), thread_id, 0, 0, 0, 0) != 0 && errno == ESRCH;
+  if (recording::uninterrupted(recording::OwnCall::kTgkill, [&] {
+        return g_real.syscall(SYS_tgkill, getpid(), thread_id, 0, 0, 0, 0);
+      }) == 0) {
+    return false;
+  }
+  if (errno == ESRCH) return true;
+  recording::own_call_failed(recording::OwnCall::kTgkill, errno);
+  return false;
 }
 
 /// Descriptors whose thread is gone.
@@ -321,7 +349,7 @@ void take_census(Thread& thread) noexcept {
       // The size is the number of open descriptors (Linux 6.2).
       // Not of kDirectory: the probe has asked for this one when it started, so that it takes 1 µs
       // now and not 10. Of a main thread that has ended it says 0.
-      const bool agree = stat("/proc/self/fd", &status) == 0 && status.st_size > 0 &&
+      const bool agree = count_open(status) && status.st_size > 0 &&
                          status.st_size == header().fd_open.load() && all_are_open();
       if (agree || compare(before_ns)) {
         look_at_kinds();

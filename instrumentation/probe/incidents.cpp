@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
+#include "instrumentation/probe/ask.h"
 #include "instrumentation/probe/loops.h"
 #include "instrumentation/probe/registrations.h"
 
@@ -19,13 +20,11 @@ using recording::IncidentKind;
 /// began, it had been made by then.
 constexpr std::uint64_t kLongestClose = 1'000'000'000;
 
-enum class Answer { kOpen, kNotOpen, kNotAsked };
-
 /// What the kernel says. Not asked in a process that may be killed for the question.
 Answer ask(int fd) noexcept {
   if (g_probe.sealed) return Answer::kNotAsked;
   if (fd < 0) return Answer::kNotOpen;
-  return g_real.syscall(SYS_fcntl, fd, F_GETFD, 0, 0, 0, 0) >= 0 ? Answer::kOpen : Answer::kNotOpen;
+  return ask_kernel(fd);
 }
 
 bool counts_as_open(int fd) noexcept {
@@ -137,11 +136,11 @@ void events_after_close(Thread& thread, Loop& loop, const struct epoll_event* ev
     const std::uint64_t closed = detail.closed_ns.load();
     const bool here = detail.close_thread_id.load() == thread.tid;
     if (closed == 0 || closed + (here ? 0 : kLongestClose) > began) continue;
-    if (now_generation % 2 == 0 && ask(found.fd) != Answer::kNotOpen) {
+    if (now_generation % 2 == 0) {
+      const Answer answer = ask(found.fd);
       // Opened again, out of sight: now we know.
-      LedgerWriter::Birth birth;
-      g_ledger.met(found.fd, birth);
-      continue;
+      if (answer == Answer::kOpen) g_ledger.met(found.fd, LedgerWriter::Birth{});
+      if (answer != Answer::kNotOpen) continue;
     }
     if (found.has_generation && !registrations_complete()) continue;
     note(thread, IncidentKind::kEventAfterClose, found.fd, "epoll_wait", site, generation);

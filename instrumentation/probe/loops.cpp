@@ -11,6 +11,7 @@
 #include <new>
 
 #include "instrumentation/probe/registrations.h"
+#include "instrumentation/recording/own_calls.h"
 
 namespace loopscope::probe {
 namespace {
@@ -33,7 +34,10 @@ Loop* g_loops = nullptr;  // all that were ever made; only pushed to
 Loop* add_loop(Loop::State state) noexcept {
   void* memory =
       mmap(nullptr, sizeof(Loop), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
+  if (memory == MAP_FAILED) {
+    recording::own_call_failed(recording::OwnCall::kMmap, errno);
+    return nullptr;
+  }
   auto* loop = static_cast<Loop*>(memory);
   loop->epoll_fd = -1;
   loop->state = state;
@@ -80,7 +84,9 @@ Loop* make_loop(Thread& thread, int epoll_fd, std::uint32_t generation,
   char name[32] = "main";
   if (!g_probe.sealed && thread.tid != getpid()) {
     char comm[17] = "";
-    if (prctl(PR_GET_NAME, comm) == 0 && comm[0] != '\0') {
+    if (recording::own_call(recording::OwnCall::kPrctl, [&] { return prctl(PR_GET_NAME, comm); }) ==
+            0 &&
+        comm[0] != '\0') {
       snprintf(name, sizeof name, "%s", comm);
     }
   }

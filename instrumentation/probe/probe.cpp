@@ -16,10 +16,12 @@
 
 #include <new>
 
+#include "instrumentation/probe/ask.h"
 #include "instrumentation/probe/census.h"
 #include "instrumentation/probe/loops.h"
 #include "instrumentation/probe/registrations.h"
 #include "instrumentation/probe/script_frames.h"
+#include "instrumentation/recording/own_calls.h"
 #include "instrumentation/recording/paths.h"
 
 namespace loopscope::probe {
@@ -94,15 +96,17 @@ void read_options(Options& options) noexcept {
 }
 
 /// Notes which of [first, first + count) are open, by one poll(2): it says POLLNVAL for a number
-/// that is not.
+/// that is not. If that fails, one by one.
 unsigned inherit(unsigned first, unsigned count) noexcept {
   pollfd fds[256];
   for (unsigned i = 0; i < count; ++i) fds[i] = {static_cast<int>(first + i), 0, 0};
   timespec none{};
-  if (syscall(SYS_ppoll, fds, count, &none, nullptr, 0) < 0) return 0;
+  const bool asked = recording::own_call(recording::OwnCall::kPoll, [&] {
+                       return syscall(SYS_ppoll, fds, count, &none, nullptr, 0);
+                     }) >= 0;
   unsigned found = 0;
   for (unsigned i = 0; i < count; ++i) {
-    if ((fds[i].revents & POLLNVAL) != 0) continue;
+    if (asked ? (fds[i].revents & POLLNVAL) != 0 : ask_kernel(fds[i].fd) != Answer::kOpen) continue;
     LedgerWriter::Birth birth;
     birth.origin = recording::FdOrigin::kInherited;
     g_ledger.opened(fds[i].fd, birth);
@@ -114,13 +118,17 @@ unsigned inherit(unsigned first, unsigned count) noexcept {
 /// What this process has open before it opens anything itself.
 void inherit_all() noexcept {
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  // Who may have how many cannot be told: the first ones, as most have.
+  if (recording::own_call(recording::OwnCall::kGetrlimit,
+                          [&] { return getrlimit(RLIMIT_NOFILE, &limit); }) != 0) {
+    limit.rlim_cur = 1024;
+  }
   const auto highest =
       static_cast<unsigned>(limit.rlim_cur < (1u << 20) ? limit.rlim_cur : (1u << 20));
   // How many there are, in one call (Linux 6.2); before that, the first numbers must do, and the
   // reader finds the others.
   struct stat status {};
-  const bool counted = stat("/proc/self/fd", &status) == 0 && status.st_size > 0;
+  const bool counted = count_open(status) && status.st_size > 0;
   const auto wanted = counted ? static_cast<unsigned>(status.st_size) : 0;
   unsigned found = 0;
   unsigned most = counted ? 32 : 256;  // that will do for nearly everybody
@@ -184,6 +192,9 @@ bool start() noexcept {
       !recording::default_directory(g_options.directory, sizeof g_options.directory)) {
     g_options.directory[0] = '\0';
   }
+  g_unwind_asked_in_vain = [](int error) noexcept {
+    recording::own_call_failed(recording::OwnCall::kSigprocmask, error);
+  };
   g_probe.stacks = g_options.stacks;
   g_probe.closes = g_options.closes;
   g_probe.census = g_options.census;
@@ -201,7 +212,9 @@ bool start() noexcept {
   settings.arguments = g_arguments;
   settings.directory = g_options.directory[0] != '\0' ? g_options.directory : nullptr;
   g_probe.process = &recording::ProcessRecorder::instance(settings);
-  g_has_key = pthread_key_create(&g_thread_key, thread_ends) == 0;
+  const int no_key = pthread_key_create(&g_thread_key, thread_ends);
+  g_has_key = no_key == 0;
+  if (!g_has_key) recording::own_call_failed(recording::OwnCall::kThreadKey, no_key);
   // Registered first, so run last: after the program's own handlers and destructors.
   on_exit(exits, nullptr);
   g_probe.sentinel = g_probe.process->sentinel();
@@ -246,7 +259,12 @@ bool on_a_stack_of_our_own(bool (*work)(Thread&) noexcept, Thread& thread) noexc
 #if defined(__x86_64__)
   constexpr std::size_t kSize = 64 << 10;
   void* memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory != MAP_FAILED) {
+  if (memory == MAP_FAILED) {
+    // The next call that is to be recorded asks again.
+    recording::own_call_failed(recording::OwnCall::kMmap, errno);
+    return false;
+  }
+  {
     char* top = static_cast<char*>(memory) + kSize;
     Thread* argument = &thread;
     bool done = false;
@@ -262,11 +280,12 @@ bool on_a_stack_of_our_own(bool (*work)(Thread&) noexcept, Thread& thread) noexc
         : "rbx", "rcx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
           "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
           "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "cc", "memory");
-    munmap(memory, kSize);
+    recording::own_call(recording::OwnCall::kMunmap, [&] { return munmap(memory, kSize); });
     return done;
   }
-#endif
+#else
   return work(thread);
+#endif
 }
 
 /// come_alive(); `roomy`: there is stack enough.
@@ -304,7 +323,9 @@ bool wake(Thread& thread, bool roomy) noexcept {
 bool come_alive(Thread& thread) noexcept { return wake(thread, false); }
 
 void expect_end(Thread& thread) noexcept {
-  if (g_has_key) pthread_setspecific(g_thread_key, &thread);
+  if (!g_has_key) return;
+  const int failure = pthread_setspecific(g_thread_key, &thread);
+  if (failure != 0) recording::own_call_failed(recording::OwnCall::kThreadKey, failure);
 }
 
 bool meet_thread(Thread& thread) noexcept {
@@ -329,12 +350,25 @@ Undisturbed::Undisturbed() noexcept
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_);
   pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &cancel_type_);
   const std::uint64_t all = ~std::uint64_t{0};
-  if (masked_) syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask_, sizeof mask_);
+  // What could not be masked is not to be unmasked either.
+  masked_ =
+      masked_ && recording::own_call(recording::OwnCall::kSigprocmask, [&] {
+                   return syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask_, sizeof mask_);
+                 }) == 0;
 }
 
 Undisturbed::~Undisturbed() {
   const int saved = errno;
-  if (masked_) syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask_, nullptr, sizeof mask_);
+  // The mask is the program's: it comes back, whatever the kernel said the first times.
+  for (int left = 8; masked_ && left > 0; --left) {
+    masked_ = syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask_, nullptr, sizeof mask_) != 0;
+    if (!masked_) break;
+    if (left > 1) {
+      recording::own_call_retried(recording::OwnCall::kSigprocmask, errno);
+    } else {
+      recording::own_call_failed(recording::OwnCall::kSigprocmask, errno);
+    }
+  }
   errno = saved;
   // In this order: glibc 2.36's pthread_setcancelstate ends an asynchronously cancelled thread
   // without the result PTHREAD_CANCELED, its pthread_setcanceltype with it.

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "instrumentation/recording/own_calls.h"
+
 namespace loopscope::probe {
 namespace {
 
@@ -124,6 +126,7 @@ Table* make_table(std::uint64_t capacity) noexcept {
   const int saved = errno;
   void* memory = mmap(nullptr, sizeof(Table) + capacity * sizeof(Entry), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) recording::own_call_failed(recording::OwnCall::kMmap, errno);
   errno = saved;
   if (memory == MAP_FAILED) return nullptr;
   auto* table = static_cast<Table*>(memory);

@@ -17,6 +17,9 @@
 extern "C" void* __libc_stack_end;
 
 namespace loopscope::probe {
+
+void (*g_unwind_asked_in_vain)(int error) noexcept = nullptr;
+
 namespace {
 
 using Word = std::uintptr_t;
@@ -51,15 +54,20 @@ T read_as(Word address) {
 /// Asks the kernel whether a page can be read. A signal mask is copied in before the nonsensical
 /// `how` is refused, so EINVAL means yes and nothing is changed. mincore(2) would not do: pages
 /// without access (the guard of a stack) are mapped to it, and seccomp filters rarely know it.
-bool page_is_readable(Word page) {
+/// Any other errno: it could not be asked.
+long ask_page(Word page) {
   long result = 0;
   register long size asm("r10") = 8;  // of the kernel's sigset_t
   asm volatile("syscall"
                : "=a"(result)
                : "a"(SYS_rt_sigprocmask), "D"(-1l), "S"(page), "d"(0l), "r"(size)
                : "rcx", "r11", "memory");
-  return result == -EINVAL;
+  if (result != -EINVAL && result != -EFAULT && g_unwind_asked_in_vain != nullptr) {
+    g_unwind_asked_in_vain(static_cast<int>(-result));
+  }
+  return result;
 }
+bool page_is_readable(Word page) { return ask_page(page) == -EINVAL; }
 
 //
 // The end of the stack
@@ -107,8 +115,8 @@ __attribute__((noinline, cold)) bool learn_own_stack(Word sp) {
   // Every page between: one without access would be a guard, with somebody else's stack below.
   Word from = own_from;  // a signal handler may lower own_from meanwhile: then this raises it again
   while (from > lowest) {
-    if (!page_is_readable(from - kPage)) {
-      own_floor = from;
+    if (const long said = ask_page(from - kPage); said != -EINVAL) {
+      if (said == -EFAULT) own_floor = from;
       break;
     }
     from -= kPage;
@@ -1144,6 +1152,8 @@ void forget_unwind_rules() noexcept { __atomic_fetch_add(&generation, 1, __ATOMI
 #else
 
 namespace loopscope::probe {
+
+void (*g_unwind_asked_in_vain)(int error) noexcept = nullptr;
 
 int unwind(const StackStart& start, std::uintptr_t* frames, int most) noexcept {
   if (most <= 0) return 0;

@@ -41,6 +41,10 @@ std::uint32_t recall_note(const StackStart& start, int most, std::uint32_t key) 
 void keep_note(const StackStart& start, const std::uintptr_t* frames, int count, int most,
                std::uint32_t key, std::uint32_t note) noexcept;
 
+/// Called with the errno when the kernel would not say whether a page can be read (a seccomp
+/// filter): the stack ends there. Null: nobody wants to know.
+extern void (*g_unwind_asked_in_vain)(int error) noexcept;
+
 /// Rules learnt so far no longer count. To be called after dlclose(3): an object that is mapped
 /// where another was is noticed by its build-id, but not all objects have one.
 void forget_unwind_rules() noexcept;

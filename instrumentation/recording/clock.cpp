@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "instrumentation/recording/histogram.h"
+#include "instrumentation/recording/own_calls.h"
 
 #if defined(__x86_64__)
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
@@ -47,12 +48,11 @@ bool tsc_is_invariant() noexcept {
 }
 
 bool kernel_trusts_tsc() noexcept {
-  const int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
-                      O_RDONLY | O_CLOEXEC);
+  const int fd = open_to_ask("/sys/devices/system/clocksource/clocksource0/current_clocksource");
   if (fd < 0) return false;
   char text[32] = {};
-  const ssize_t size = read(fd, text, sizeof text - 1);
-  close(fd);
+  const ssize_t size = own_call(OwnCall::kRead, [&] { return read(fd, text, sizeof text - 1); });
+  close_own(fd);
   if (size <= 0) return false;
   return strncmp(text, "tsc", 3) == 0 || strncmp(text, "kvm-clock", 9) == 0;
 }
@@ -100,52 +100,42 @@ std::uint64_t Clock::renew() noexcept {
 #if defined(__x86_64__)
   if (kind_ == ClockKind::kTsc) {
     std::uint64_t ns = read_clock(CLOCK_MONOTONIC);
-    if (ns - sync_ns_ < kWarmUp) return last_slow_ns_ = ns > last_slow_ns_ ? ns : last_slow_ns_;
+    if (ns - sync_ns_ < kWarmUp) return last_ns_ = ns > last_ns_ ? ns : last_ns_;
 
     std::uint64_t ticks = 0;
     read_pair(ticks, ns);
     const std::uint64_t span_ticks = ticks - sync_ticks_;
     const std::uint64_t span_ns = ns - sync_ns_;
     auto rate = static_cast<std::uint64_t>((static_cast<Wide>(span_ns) << 32) / (span_ticks | 1));
-
-    // Nothing that was handed out so far is later than this: the old anchor is not used beyond
-    // valid_ticks_.
-    std::uint64_t floor = last_slow_ns_;
-    if (valid_ticks_ != 0) {
-      const std::uint64_t used =
-          ticks - anchor_ticks_ < valid_ticks_ ? ticks - anchor_ticks_ : valid_ticks_;
-      floor = anchor_ns_ + ((used * ns_per_tick_) >> 32);
-    }
-    if (reference_ != 0 && !same_rate(rate, reference_)) {
-      // The two clocks parted: what the anchor says is worthless, begin anew with a warm-up.
-      reference_ = 0;
-      valid_ticks_ = 0;
-      sync_ticks_ = ticks;
-      sync_ns_ = ns;
-      return last_slow_ns_ = floor > ns && floor - ns < kRenewal ? floor : ns;
-    }
+    sync_ticks_ = ticks;
+    sync_ns_ = ns;
+    const bool confirmed = same_rate(rate, reference_);
     reference_ = rate;
+    if (!confirmed) {
+      // The first measurement, or the two clocks parted: what an anchor says is worthless until the
+      // next one agrees.
+      valid_ticks_ = 0;
+      return last_ns_ = ns > last_ns_ ? ns : last_ns_;
+    }
     anchor_ticks_ = ticks;
     anchor_ns_ = ns;
-    if (floor > ns) {
+    if (last_ns_ > ns) {
       // Ahead of the real time: go on from there, a little slower, so that both meet at the next
-      // renewal. The bound keeps time moving if the gap is large (a TSC that was set back by a
-      // resume).
-      const std::uint64_t ahead = floor - ns;
+      // renewal. The bound keeps time moving if the gap is large (a TSC that jumped ahead, but not
+      // beyond its anchor).
+      const std::uint64_t ahead = last_ns_ - ns;
       const std::uint64_t slowdown =
           static_cast<std::uint64_t>((static_cast<Wide>(rate) * ahead) / kRenewal);
       rate -= slowdown < rate / 2 ? slowdown : rate / 2;
-      anchor_ns_ = floor;
+      anchor_ns_ = last_ns_;
     }
     ns_per_tick_ = rate;
     valid_ticks_ = static_cast<std::uint64_t>((static_cast<Wide>(kRenewal) << 32) / (rate | 1));
-    sync_ticks_ = ticks;
-    sync_ns_ = ns;
-    return anchor_ns_;
+    return last_ns_ = anchor_ns_;
   }
 #endif
   const std::uint64_t ns = read_clock(CLOCK_MONOTONIC);
-  return last_slow_ns_ = ns > last_slow_ns_ ? ns : last_slow_ns_;
+  return last_ns_ = ns > last_ns_ ? ns : last_ns_;
 }
 
 }  // namespace loopscope::recording

@@ -5,11 +5,17 @@
 // Each `Clock` belongs to one thread at a time and keeps its own anchor, a pair (TSC,
 // CLOCK_MONOTONIC). It is renewed four times a second, so that neither a coarse first calibration
 // nor NTP slewing (up to 500 ppm) can build up: between two anchors the error stays below 1 µs in
-// the first seconds and below 100 ns later. For the first 10 ms of its life, and always where the
+// the first seconds and below 100 ns later. For the first 20 ms of its life, and always where the
 // TSC is not invariant, a Clock reads clock_gettime(2): a short process never pays for a
 // calibration.
 //
-// Cost: TSC 8–10 ns, clock_gettime 18–25 ns. `now()` never runs backwards for one Clock.
+// A rate is used once a second measurement says the same: a suspend, a paused guest or another host
+// (see same_rate) spoils one of them, never two alike. What such a jump of the TSC can pass for is
+// an anchor's 250 ms, if the TSC lands inside them; a longer one, or one to the past, counts as no
+// time at all.
+//
+// Cost: TSC 8–10 ns, clock_gettime 18–25 ns. `now()` never runs backwards for one Clock, whatever
+// the TSC does.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +51,8 @@ class Clock {
     const std::uint64_t elapsed = __builtin_ia32_rdtsc() - anchor_ticks_;
     // An anchor in use is at most kRenewal old, so the product below stays under 2^64.
     if (elapsed < valid_ticks_) [[likely]] {
-      return anchor_ns_ + ((elapsed * ns_per_tick_) >> 32);
+      const std::uint64_t ns = anchor_ns_ + ((elapsed * ns_per_tick_) >> 32);
+      return last_ns_ = ns > last_ns_ ? ns : last_ns_;
     }
 #endif
     return renew();
@@ -63,7 +70,7 @@ class Clock {
   std::uint64_t reference_ = 0;    // the rate measured last; 0: none
   std::uint64_t sync_ticks_ = 0;   // the pair the next rate is measured from
   std::uint64_t sync_ns_ = 0;
-  std::uint64_t last_slow_ns_ = 0;
+  std::uint64_t last_ns_ = 0;  // what now() said last
   ClockKind kind_;
 };
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "instrumentation/recording/command_name.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "instrumentation/recording/own_calls.h"
 
 namespace loopscope::recording {
 namespace {
@@ -44,12 +47,17 @@ bool names_this_program(const char* text, std::size_t size) noexcept {
   memcpy(path, text, size);
   path[size] = '\0';
   struct stat status {};
-  if (memchr(text, '/', size) != nullptr && stat(path, &status) == 0 && S_ISREG(status.st_mode)) {
-    return true;
+  if (memchr(text, '/', size) != nullptr) {
+    if (uninterrupted(OwnCall::kStat, [&] { return stat(path, &status); }) == 0) {
+      if (S_ISREG(status.st_mode)) return true;
+    } else if (errno != ENOENT && errno != ENOTDIR && errno != EACCES && errno != ELOOP &&
+               errno != ENAMETOOLONG) {
+      own_call_failed(OwnCall::kStat, errno);
+    }
   }
   // A relative path leads nowhere after chdir(2), and one of PATH has no directory.
   const TextPiece name = last_part({text, size});
-  const ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+  const ssize_t length = read_own_link("/proc/self/exe", path, sizeof path);
   if (length <= 0 || name.size == 0) return false;
   const TextPiece program = last_part({path, static_cast<std::size_t>(length)});
   return program.size == name.size && memcmp(program.text, name.text, name.size) == 0;

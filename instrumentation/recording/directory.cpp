@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <string_view>
 
@@ -28,7 +30,96 @@ bool parse_name(const char* text, RecordingFile& file) {
   return true;
 }
 
+struct Names {
+  std::string directory;
+  std::string file;
+};
+
+Names split(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return {".", path};
+  return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
+}
+
+/// -1 and errno: it is not there, not a directory, or a link, which somebody may have put in its
+/// place.
+int open_directory(const std::string& path, int flags) {
+  return ::open(path.c_str(), flags | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+Error directory_error(const std::string& directory, int why) {
+  struct stat status {};
+  const bool is_link = lstat(directory.c_str(), &status) == 0 && S_ISLNK(status.st_mode);
+  return {why == EACCES ? Error::Code::kPermission : Error::Code::kSystem,
+          "cannot read the directory " + directory + ": " +
+              (is_link ? "it is a symbolic link; name what it leads to" : std::strerror(why))};
+}
+
+Error file_error(const std::string& path, int why) {
+  return {why == ENOENT   ? Error::Code::kNotFound
+          : why == EACCES ? Error::Code::kPermission
+                          : Error::Code::kSystem,
+          "cannot open " + path + ": " + std::strerror(why)};
+}
+
 }  // namespace
+
+bool is_foreign(std::uint32_t owner) { return owner != 0 && owner != geteuid(); }
+
+bool may_speak_of(std::uint32_t owner, std::int32_t pid) {
+  if (!is_foreign(owner)) return true;
+  // Not the owner of /proc/PID: that is root's as soon as a process has changed its user.
+  char text[4096];
+  const std::string path = "/proc/" + std::to_string(pid) + "/status";
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t size = 0;
+  do {
+    size = ::read(fd, text, sizeof text - 1);
+  } while (size < 0 && errno == EINTR);
+  close(fd);
+  if (size <= 0) return false;
+  text[size] = '\0';
+  // The name, in the first line, has its newlines escaped.
+  const char* line = std::strstr(text, "\nUid:");
+  unsigned uid[4] = {};
+  return line != nullptr &&
+         // NOLINTNEXTLINE(cert-err34-c)
+         std::sscanf(line, "\nUid:\t%u\t%u\t%u\t%u", &uid[0], &uid[1], &uid[2], &uid[3]) == 4 &&
+         std::all_of(std::begin(uid), std::end(uid), [owner](unsigned id) { return id == owner; });
+}
+
+Result<int> open_recording(const std::string& path) {
+  const Names names = split(path);
+  const int directory = open_directory(names.directory, O_PATH);
+  if (directory < 0) return file_error(path, errno);
+  struct stat above {};
+  const bool known = fstat(directory, &above) == 0;
+  // O_NONBLOCK: a FIFO of that name must not make us wait.
+  const int fd = openat(directory, names.file.c_str(),
+                        O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
+  const int why = errno;
+  close(directory);
+  if (fd < 0) return file_error(path, why);
+  struct stat status {};
+  if (!known || fstat(fd, &status) != 0 ||
+      (is_foreign(above.st_uid) && status.st_uid != above.st_uid)) {
+    close(fd);
+    return Error{Error::Code::kPermission,
+                 path + " belongs to another user than the directory it is in: not opened"};
+  }
+  return fd;
+}
+
+bool remove_recording(const std::string& path) {
+  const Names names = split(path);
+  const int directory = open_directory(names.directory, O_PATH);
+  if (directory < 0) return errno == ENOENT;
+  const int why = unlinkat(directory, names.file.c_str(), 0) == 0 ? 0 : errno;
+  close(directory);
+  errno = why;
+  return why == 0 || why == ENOENT;
+}
 
 std::string recording_directory() {
   char directory[512];
@@ -77,40 +168,60 @@ std::vector<std::string> directories_of_users(const std::string& directory, std:
 }
 
 Result<std::vector<RecordingFile>> list_recordings(const std::string& directory) {
-  DIR* handle = opendir(directory.c_str());
+  const int opened = open_directory(directory, O_RDONLY);
+  if (opened < 0 && errno == ENOENT) return std::vector<RecordingFile>{};
+  DIR* handle = opened < 0 ? nullptr : fdopendir(opened);
   if (handle == nullptr) {
-    if (errno == ENOENT) return std::vector<RecordingFile>{};
-    return Error{errno == EACCES ? Error::Code::kPermission : Error::Code::kSystem,
-                 "cannot read the directory " + directory + ": " + std::strerror(errno)};
+    const int why = errno;
+    if (opened >= 0) close(opened);
+    return directory_error(directory, why);
   }
   struct Dated {
     RecordingFile file;
     timespec changed;
+    std::uint32_t owner;
   };
   std::vector<Dated> found;
   std::map<std::pair<std::int32_t, std::uint64_t>, unsigned> newest_image;
-  while (const dirent* entry = readdir(handle)) {
+  // A part of the recordings must not pass for all of them.
+  int failed = 0;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = readdir(handle);
+    if (entry == nullptr) {
+      failed = errno;
+      break;
+    }
     Dated dated{};
     if (!parse_name(entry->d_name, dated.file)) continue;
     struct stat status {};
-    if (fstatat(dirfd(handle), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(status.st_mode))
-      continue;
+    if (fstatat(dirfd(handle), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) continue;
+      failed = errno;
+      break;
+    }
+    if (!S_ISREG(status.st_mode)) continue;
     dated.file.path = directory + "/" + entry->d_name;
     dated.changed = status.st_ctim;
+    dated.owner = status.st_uid;
     unsigned& newest = newest_image[{dated.file.pid, dated.file.start_ticks}];
     newest = std::max(newest, dated.file.image);
     found.push_back(std::move(dated));
   }
   closedir(handle);
+  if (failed != 0) return directory_error(directory, failed);
 
   std::map<std::int32_t, std::uint64_t> start_ticks;  // one look at /proc per pid
   for (Dated& dated : found) {
     RecordingFile& file = dated.file;
     const auto [at, fresh] = start_ticks.try_emplace(file.pid, 0);
-    if (fresh) at->second = read_start_ticks(file.pid);
-    file.alive = at->second != 0 && at->second == file.start_ticks &&
-                 file.image == newest_image[{file.pid, file.start_ticks}];
+    if (fresh) at->second = ask_start_ticks(file.pid);
+    // One that cannot be asked about is not taken for dead.
+    file.alive =
+        at->second != 0 &&
+        (at->second == file.start_ticks || at->second == kTicksUnknown || file.start_ticks == 0) &&
+        file.image == newest_image[{file.pid, file.start_ticks}] &&
+        may_speak_of(dated.owner, file.pid);
   }
   std::sort(found.begin(), found.end(), [](const Dated& a, const Dated& b) {
     if (a.file.alive != b.file.alive) return a.file.alive;

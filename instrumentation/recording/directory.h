@@ -38,8 +38,26 @@ std::vector<std::string> recording_directories();
 std::vector<std::string> directories_of_users(const std::string& directory, std::uint32_t not_of);
 
 /// Recordings in `directory`, the living first, then newest first. Error if the directory exists
-/// but cannot be read.
+/// but cannot be read, or is a symbolic link.
 Result<std::vector<RecordingFile>> list_recordings(const std::string& directory);
+
+/// The descriptor of the file at `path`, opened for reading in a directory that is held meanwhile:
+/// neither it nor the directory is followed if it is a link, and in a directory of another user's
+/// only files of that user are opened (a hard link could lead to anybody's).
+Result<int> open_recording(const std::string& path);
+
+/// Removes the recording at `path`, likewise. False (and errno) if it cannot be; one that is not
+/// there any more counts as removed.
+bool remove_recording(const std::string& path);
+
+/// Whether what a recording of `owner` says of a process may be put together with what the kernel
+/// tells us of it. A recording may name any process. Root's and our own are believed; others are
+/// where that process has no other user's rights (all four of its uids are the owner's).
+bool may_speak_of(std::uint32_t owner, std::int32_t pid);
+
+/// Whether `owner` is neither root nor the user we are: what his recordings name is to be looked at
+/// with his rights, not with ours.
+bool is_foreign(std::uint32_t owner);
 
 /// The file of what the process ran after the recording at `path`: exists once it has called
 /// exec(3). Empty if `path` is not named like a recording.

@@ -31,7 +31,7 @@ namespace loopscope::recording {
 
 inline constexpr std::uint64_t kMagic = 0x00504353504f4f4cull;  // "LOOPSCP\0"
 /// Raised with every change of layout or meaning. A reader accepts exactly the versions it knows.
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 
 enum class SourceKind : std::uint32_t { kLibrary = 1, kProbe = 2, kKernel = 3 };
 /// kExecuted: the process runs another program now; its recording, if it makes one, is the next
@@ -77,6 +77,35 @@ enum class DropKind : std::uint32_t {
   kCount = 8
 };
 
+/// System calls that the recorder and the probe make for themselves. Appended to, never renumbered;
+/// own_call_name() has their names.
+enum class OwnCall : std::uint32_t {
+  kOther = 0,  // more kinds of failure than there is room for
+  kOpen,
+  kRead,
+  kClose,
+  kStat,
+  kMkdir,
+  kFtruncate,
+  kFallocate,
+  kMmap,
+  kMunmap,
+  kMadvise,
+  kGetdents,
+  kLseek,
+  kUnlink,
+  kReadlink,
+  kGetrlimit,
+  kPoll,
+  kFcntl,
+  kGetsockopt,
+  kPrctl,
+  kSigprocmask,
+  kTgkill,
+  kThreadKey,  // pthread_key_create, pthread_setspecific: memory for the end of threads
+  kCount
+};
+
 inline constexpr std::int64_t kTimeoutInfinite = -1;
 inline constexpr std::int64_t kTimeoutUnknown = -2;
 inline constexpr std::int32_t kReadyUnknown = -1;
@@ -111,6 +140,17 @@ inline constexpr std::uint32_t kSiteScriptFrames = 6;
 /// Room for counters by kind, more than there are kinds.
 inline constexpr std::size_t kKindSlots = 32;
 static_assert(kDescriptorKinds <= kKindSlots);
+
+/// Room for failures of own calls: one for each pair of call and errno; the last has all the rest.
+inline constexpr std::uint32_t kOwnFailures = 32;
+
+/// What own calls failed with. `what`: OwnCall in the low half, errno in the high one; 0: not used,
+/// and so are all after it.
+struct alignas(16) OwnFailure {
+  Cell<std::uint32_t> what;
+  Cell<std::uint32_t> retried;  // made again at once: nothing was lost
+  Cell<std::uint64_t> failed;   // given up: what was wanted was done otherwise, or not at all
+};
 
 /// Header::has_ledger.
 inline constexpr std::uint32_t kHasLedger = 1;
@@ -193,6 +233,8 @@ struct alignas(64) Header {
   /// not even to read: on a full file system a read of a hole through the mapping raises SIGBUS
   /// too.
   Cell<std::uint64_t> fd_chunks[kFdChunks / 64];
+
+  OwnFailure own_failures[kOwnFailures];
 };
 
 /// Header::end_census. kNone: it ended by a signal, by a system call of its own, or without being
@@ -231,8 +273,13 @@ inline constexpr std::uint32_t kFdLocked = 1u << 29;  // holds a lock, by fcntl,
 /// One descriptor number. The library notes where it is registered, the probe everything.
 ///
 /// `generation` is raised when the number is opened (then it is odd) and when it is closed (even);
-/// 0: the ledger never saw it. A reader that finds it unchanged around a copy has one descriptor's
-/// values. Written by whichever thread uses the descriptor.
+/// 0: the ledger never saw it. Written by whichever thread uses the descriptor; that a birth comes
+/// after the death before it is the kernel's doing. Birth: release fence; detail and slot;
+/// generation with release. Reader: generation; acquire fence; slot; acquire fence; detail; acquire
+/// fence; generation again. Odd and unchanged, it is one descriptor's values, as with a sequence
+/// (counters in it may be some calls apart); a writer killed in between leaves the number closed. A
+/// number that is closed and being opened while it is copied may come with parts of both. Checked
+/// by tests/model.
 struct alignas(64) FdSlot {
   Cell<std::uint32_t> generation;
   Cell<std::int32_t> registered_epoll_fd;  // epoll fd + 1; 0: in no epoll set
@@ -449,11 +496,16 @@ static_assert(kDescriptorKinds <= 32);
 
 /// What changes with every turn, on as few cache lines as possible.
 ///
-/// `sequence` is odd while the writer is inside. Writer: store odd; release fence; the data; store
-/// even with release. Reader: load even with acquire (A); the data; acquire fence; load again (B).
-/// The writer's last store (R1) happens before a load A that sees it, so a copy with A = B holds no
-/// later and no earlier values. A reader that keeps losing falls back to copying piece by piece and
-/// says by how many turns the pieces may differ.
+/// `sequence` is odd while the writer is inside. Writer: store odd (W1); release fence; the data;
+/// store even with release (W2). Reader (copy_cut): load even (A); acquire fence; the data; acquire
+/// fence; load again (B). An A that sees W2 brings the data before it; data of a later section
+/// brings its W1, and B is not A. So a copy with A = B is one moment. Both fences of the reader are
+/// needed: loads within one copy are in no order. A writer killed inside leaves it odd, and what it
+/// had done: `turns` says of which turn (see current_turn), the histograms may have that turn
+/// twice, how its wait ended may not be counted. A reader that keeps losing, or finds it odd for
+/// ever, copies piece by piece (copy_pieces) and says by how many turns the pieces may differ.
+/// tests/model runs writer and reader in every execution that C++ allows, and kills the writer
+/// after each of its stores.
 struct alignas(64) LoopHot {
   Cell<std::uint64_t> sequence;
   Cell<Phase> phase;
@@ -498,8 +550,9 @@ struct alignas(64) LoopHot {
   Cell<std::uint64_t> served;
 };
 
-/// The longest turn and the latest timer, for what has left the ring. Written by the loop's thread
-/// outside `sequence` when one is beaten; `turn` and `lag_ns` last (release), 0: none yet.
+/// The longest turn and the latest timer, for what has left the ring. Under LoopHot::sequence, as
+/// what is counted is. `turn` and `lag_ns` are 0 while there is none yet and while the rest is
+/// replaced: a writer killed there leaves none rather than a mixture of two.
 struct alignas(64) LoopWorst {
   Cell<std::uint64_t> turn;
   Cell<std::uint64_t> at_ns;  // CLOCK_MONOTONIC at the wait's return

@@ -13,6 +13,8 @@
 
 #include <bit>
 
+#include "instrumentation/recording/own_calls.h"
+
 namespace loopscope::recording {
 namespace {
 
@@ -115,6 +117,10 @@ std::size_t build_id_of(std::uintptr_t begin, std::uintptr_t end, std::uintptr_t
 void LedgerWriter::attach(ProcessRecorder& process) noexcept {
   process_ = &process;
   slots_ = 0;
+  // Where nothing can be recorded the counters go nowhere: not to a forked child's parent.
+  static Header nowhere;
+  header_ = &nowhere;
+  chunks_ = nowhere.fd_chunks;
   if (!process.active()) return;
   const Region& region = process.region();
   header_ = region.header();
@@ -146,10 +152,7 @@ void LedgerWriter::forget() noexcept {
 FdSlot* LedgerWriter::reserve_slot(int fd) noexcept {
   const auto number = static_cast<std::uint32_t>(fd);
   if (process_ == nullptr || slots_ == 0 || fd < 0) return nullptr;
-  if (number >= slots_) {
-    process_->drop(DropKind::kFds);
-    return nullptr;
-  }
+  if (number >= slots_) return nullptr;
   const int saved = errno;
   const std::uint32_t chunk = number / kFdsPerChunk;
   const Region& region = process_->region();
@@ -160,10 +163,7 @@ FdSlot* LedgerWriter::reserve_slot(int fd) noexcept {
               header_->details_offset + std::uint64_t{chunk} * kFdsPerChunk * sizeof(FdDetail),
               kFdsPerChunk * sizeof(FdDetail));
   errno = saved;
-  if (!reserved) {
-    process_->drop(DropKind::kFds);
-    return nullptr;
-  }
+  if (!reserved) return nullptr;
   __atomic_fetch_or(&header_->fd_chunks[chunk / 64].raw, 1ull << (chunk % 64), __ATOMIC_RELEASE);
   return fds_ + number;
 }
@@ -186,7 +186,11 @@ void LedgerWriter::reserve_ahead() noexcept {
 
 void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   FdSlot* slot = slot_for_writing(fd);
-  if (slot == nullptr) return;
+  if (slot == nullptr) {
+    // Here alone, not with every use of it: one descriptor is one.
+    if (process_ != nullptr && slots_ != 0 && fd >= 0) process_->drop(DropKind::kFds);
+    return;
+  }
   if (is_open(*slot)) {
     bump(header_->fd_lost);
     one_closed(*slot);
@@ -197,6 +201,8 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   const std::uint32_t generation = slot->generation.load() + 1;
   // A reader that sees any of what follows sees that the one before is dead.
   __atomic_thread_fence(__ATOMIC_RELEASE);
+  // First: a writer killed in here leaves nothing of the one before that could be taken for whole.
+  detail.generation.store(generation);
   slot->facts.store(static_cast<std::uint32_t>(birth.kind) |
                     (static_cast<std::uint32_t>(birth.origin) << kFdOriginShift) | birth.flags);
   slot->registered_epoll_fd.store(0);
@@ -209,7 +215,6 @@ void LedgerWriter::opened(int fd, const Birth& birth) noexcept {
   slot->site.store(birth.site);
   slot->turn.store(0);
   slot->turn_thread.store(0);
-  detail.generation.store(generation);
   detail.thread_id.store(birth.thread_id);
   detail.opened_ns.store(birth.now_ns);
   detail.pair_fd.store(birth.pair_fd + 1);
@@ -289,6 +294,7 @@ void LedgerWriter::met(int fd, const Birth& birth) noexcept {
 }
 
 void LedgerWriter::was_closed_unseen(int fd) noexcept {
+  if (slots_ == 0) return;
   bump(header_->fd_lost);
   if (slot(fd) != nullptr) note_death(fd, {});
 }
@@ -424,6 +430,24 @@ SiteRef LedgerWriter::site(DescriptorKind kind, const std::uintptr_t* frames, in
   }
 }
 
+/// With all pages before it: whoever looks at the sites in memory looks at all of them, and on a
+/// full file system a hole raises SIGBUS.
+bool LedgerWriter::reserve_site_pages(std::uint32_t page) noexcept {
+  const auto is_reserved = [&](std::uint32_t at) {
+    return (__atomic_load_n(&site_pages_[at / 64], __ATOMIC_ACQUIRE) >> (at % 64) & 1) != 0;
+  };
+  if (is_reserved(page)) return true;
+  std::uint32_t first = page;
+  while (first > 0 && !is_reserved(first - 1)) --first;
+  for (std::uint32_t at = first; at <= page; ++at) {
+    if (!reserve(process_->region(), header_->sites_offset + std::uint64_t{at} * 4096, 4096)) {
+      return false;
+    }
+    __atomic_fetch_or(&site_pages_[at / 64], 1ull << (at % 64), __ATOMIC_RELEASE);
+  }
+  return true;
+}
+
 SiteRef LedgerWriter::make_site(std::uint64_t hash, DescriptorKind kind,
                                 const std::uintptr_t* frames, int count, std::uint64_t now_ns,
                                 const ScriptStack* scripts, SiteRole role) noexcept {
@@ -436,15 +460,10 @@ SiteRef LedgerWriter::make_site(std::uint64_t hash, DescriptorKind kind,
     }
   } while (!__atomic_compare_exchange_n(&next_site_, &index, index + 1, false, __ATOMIC_RELAXED,
                                         __ATOMIC_RELAXED));
-  const std::uint32_t page = index / kSitesPerPage;
-  const std::uint64_t bit = 1ull << (page % 64);
-  if ((__atomic_load_n(&site_pages_[page / 64], __ATOMIC_ACQUIRE) & bit) == 0) {
-    if (!reserve(process_->region(), header_->sites_offset + std::uint64_t{page} * 4096, 4096)) {
-      errno = saved;
-      process_->drop(DropKind::kSites);
-      return 0;
-    }
-    __atomic_fetch_or(&site_pages_[page / 64], bit, __ATOMIC_RELEASE);
+  if (!reserve_site_pages(index / kSitesPerPage)) {
+    errno = saved;
+    process_->drop(DropKind::kSites);
+    return 0;
   }
   Site& site = sites_[index];
   site.kind.store(static_cast<std::uint32_t>(kind));
@@ -673,7 +692,7 @@ std::uint16_t LedgerWriter::module_of(std::uintptr_t address) noexcept {
   }
   char exe[sizeof(Module::path)];
   if (executable) {
-    const ssize_t size = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    const ssize_t size = read_own_link("/proc/self/exe", exe, sizeof exe - 1);
     exe[size > 0 ? size : 0] = '\0';
     name = exe;
   }

@@ -52,7 +52,7 @@ class LedgerWriter {
     if ((chunks_[chunk / 64].load() >> (chunk % 64) & 1) == 0) return nullptr;
     return fds_ + number;
   }
-  /// Reserves it if need be; null if there is no room (counted as dropped).
+  /// Reserves it if need be; null if there is no room (opened() counts what is dropped).
   FdSlot* slot_for_writing(int fd) noexcept {
     FdSlot* there = slot(fd);
     return there != nullptr ? there : reserve_slot(fd);
@@ -100,8 +100,12 @@ class LedgerWriter {
 
   /// A number that did not count as open was closed all the same: it was born out of sight.
   void closed_unseen_birth() noexcept;
-  void bad_close() noexcept { bump(header_->bad_closes); }
-  void accepted() noexcept { bump(header_->accepts); }
+  void bad_close() noexcept {
+    if (slots_ != 0) bump(header_->bad_closes);
+  }
+  void accepted() noexcept {
+    if (slots_ != 0) bump(header_->accepts);
+  }
 
   /// Closes what counts as open in [first, last] and was opened before `before_ns`.
   void closed_range(std::uint32_t first, std::uint32_t last, std::uint64_t before_ns,
@@ -176,7 +180,7 @@ class LedgerWriter {
   /// between a load and a store.
   template <typename T>
   static void add_at_once(Cell<T>& cell, T amount) noexcept {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(LOOPSCOPE_TRACED_ATOMICS)  // tests/model
     asm volatile("add %1, %0" : "+m"(cell.raw) : "r"(amount) : "cc");
 #else
     __atomic_fetch_add(&cell.raw, amount, __ATOMIC_RELAXED);
@@ -205,6 +209,7 @@ class LedgerWriter {
   static constexpr std::uint32_t kSitesPerPage = 4096 / sizeof(Site);
 
   FdSlot* reserve_slot(int fd) noexcept;
+  bool reserve_site_pages(std::uint32_t page) noexcept;
   void set_address(Text<32>& to, int fd, const void* address, std::size_t size) noexcept;
   SiteRef make_site(std::uint64_t hash, DescriptorKind kind, const std::uintptr_t* frames,
                     int count, std::uint64_t now_ns, const ScriptStack* scripts,

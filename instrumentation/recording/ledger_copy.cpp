@@ -87,7 +87,30 @@ template <typename Entry>
 bool copy_table(const Bytes& bytes, std::uint64_t offset, std::uint32_t used, std::uint32_t most,
                 std::vector<Entry>& entries) {
   entries.resize(std::min(used, most));
+  __atomic_thread_fence(
+      __ATOMIC_ACQUIRE);  // with the release store of `used`, or of who names them
   return bytes.read(offset, entries.data(), entries.size() * sizeof(Entry));
+}
+
+/// Likewise of entries that are whole once their hash is there: one that another thread is making
+/// may lie before `used`. Its hash stays 0. `whole`: so many from the first were whole before.
+template <typename Entry>
+bool copy_hashed(const Bytes& bytes, std::uint64_t offset, std::uint32_t used, std::uint32_t most,
+                 std::size_t& whole, std::vector<Entry>& entries) {
+  if (!copy_table(bytes, offset, used, most, entries)) return false;
+  const std::size_t first = std::min(whole, entries.size());
+  std::vector<bool> made(entries.size());
+  for (std::size_t i = first; i < entries.size(); ++i) made[i] = entries[i].hash.load() != 0;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);  // with the release store of `hash`
+  if (!bytes.read(offset + first * sizeof(Entry), entries.data() + first,
+                  (entries.size() - first) * sizeof(Entry))) {
+    return false;
+  }
+  for (std::size_t i = first; i < entries.size(); ++i) {
+    if (!made[i]) entries[i].hash.store(0);
+    if (whole == i && made[i]) ++whole;
+  }
+  return true;
 }
 
 void put_texts(FdRecord& record, const FdDetail& detail) {
@@ -117,8 +140,7 @@ std::optional<ClosedFd> closed_fd(std::uint64_t number, const FdSlot& slot, cons
 
 bool copy_modules(const Bytes& bytes, const Header& parts, const Header& now,
                   std::vector<Module>& modules) {
-  return copy_table(bytes, parts.modules_offset, now.module_count.load_acquire(), kMaxModules,
-                    modules);
+  return copy_table(bytes, parts.modules_offset, now.module_count.load(), kMaxModules, modules);
 }
 
 ScriptFrame script_frame_of(const ScriptFrameEntry& entry) {
@@ -230,8 +252,9 @@ std::string address_text(const void* address, std::size_t size) {
 /// Copies of one chunk. A slot is one descriptor's if its generation is odd; others are left out.
 struct LedgerCopier::Chunk {
   std::uint32_t numbers = 0;
+  std::vector<FdSlot> before{kFdsPerChunk};  // for their generations, as `after`
   std::vector<FdSlot> slots{kFdsPerChunk};
-  std::vector<FdSlot> again{kFdsPerChunk};
+  std::vector<FdSlot> after{kFdsPerChunk};
   std::vector<FdDetail> details{kFdsPerChunk};
   std::vector<bool> has_detail = std::vector<bool>(kFdsPerChunk);
 };
@@ -240,8 +263,12 @@ bool LedgerCopier::copy_chunk(const Bytes& bytes, const Header& parts, std::uint
                               bool details, Chunk& copy) {
   const std::uint64_t first = std::uint64_t{chunk} * kFdsPerChunk;
   const std::vector<Birth>& births = births_[chunk];
-  if (!read_slots(bytes, parts, first, copy.slots.data(), copy.numbers)) return false;
+  // Generations, then what they are of, then generations again: loads within one read() are in no
+  // order.
+  if (!read_slots(bytes, parts, first, copy.before.data(), copy.numbers)) return false;
   __atomic_thread_fence(__ATOMIC_ACQUIRE);  // with the release store of a generation that is odd
+  if (!read_slots(bytes, parts, first, copy.slots.data(), copy.numbers)) return false;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
 
   std::vector<std::uint32_t> wanted;
   for (std::uint32_t i = 0; i < copy.numbers; ++i) {
@@ -263,23 +290,27 @@ bool LedgerCopier::copy_chunk(const Bytes& bytes, const Header& parts, std::uint
   for (const std::uint32_t i : wanted) copy.has_detail[i] = true;
 
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (!read_slots(bytes, parts, first, copy.again.data(), copy.numbers)) return false;
+  if (!read_slots(bytes, parts, first, copy.after.data(), copy.numbers)) return false;
   for (std::uint32_t i = 0; i < copy.numbers; ++i) {
-    std::uint32_t generation = copy.again[i].generation.load();
-    if (generation == copy.slots[i].generation.load()) continue;
+    if (copy.after[i].generation.load() == copy.before[i].generation.load()) continue;
     // Opened or closed meanwhile.
     bool settled = false;
     for (int attempt = 0; attempt < kAttempts && !settled; ++attempt) {
-      FdSlot& slot = copy.slots[i];
-      if (!read_slots(bytes, parts, first + i, &slot, 1)) return false;
+      const auto read_generation = [&](std::uint32_t& generation) {
+        return bytes.read(parts.fds_offset + (first + i) * sizeof(FdSlot), &generation,
+                          sizeof generation);
+      };
+      std::uint32_t before = 0;
+      std::uint32_t after = 0;
+      if (!read_generation(before)) return false;
       __atomic_thread_fence(__ATOMIC_ACQUIRE);
-      if (!read_details(bytes, parts, first + i, &copy.details[i], 1)) return false;
-      __atomic_thread_fence(__ATOMIC_ACQUIRE);
-      if (!bytes.read(parts.fds_offset + (first + i) * sizeof(FdSlot), &generation,
-                      sizeof generation)) {
+      if (!read_slots(bytes, parts, first + i, &copy.slots[i], 1) ||
+          !read_details(bytes, parts, first + i, &copy.details[i], 1)) {
         return false;
       }
-      settled = generation == slot.generation.load();
+      __atomic_thread_fence(__ATOMIC_ACQUIRE);
+      if (!read_generation(after)) return false;
+      settled = after == before;
     }
     copy.has_detail[i] = settled;
     if (!settled) copy.slots[i].generation.store(0);
@@ -351,18 +382,27 @@ bool LedgerCopier::copy(const Bytes& bytes, const Header& parts, const Header& n
   }
 
   Header later;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
   if (!bytes.read(0, &later, sizeof later)) return false;
   std::vector<Incident> incidents;
   std::vector<Site> sites;
   std::vector<Module> modules;
   std::vector<ScriptFrameEntry> scripts;
-  // Incidents before sites, and what sites name after them, for the same reason.
-  if (!copy_table(bytes, parts.incidents_offset, later.incident_count.load_acquire(), kMaxIncidents,
-                  incidents) ||
-      !bytes.read(0, &later, sizeof later) ||
-      !copy_table(bytes, parts.sites_offset, later.site_count.load_acquire(), kMaxSites, sites) ||
-      !bytes.read(0, &later, sizeof later) || !copy_modules(bytes, parts, later, modules) ||
-      !copy_table(bytes, parts.script_frames_offset, later.script_frame_count.load_acquire(),
+  // Incidents before sites, and what sites name after them, for the same reason: what is named is
+  // whole before its name is published.
+  if (!copy_hashed(bytes, parts.incidents_offset, later.incident_count.load(), kMaxIncidents,
+                   whole_incidents_, incidents)) {
+    return false;
+  }
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (!bytes.read(0, &later, sizeof later) ||
+      !copy_hashed(bytes, parts.sites_offset, later.site_count.load(), kMaxSites, whole_sites_,
+                   sites)) {
+    return false;
+  }
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (!bytes.read(0, &later, sizeof later) || !copy_modules(bytes, parts, later, modules) ||
+      !copy_table(bytes, parts.script_frames_offset, later.script_frame_count.load(),
                   kMaxScriptFrames, scripts)) {
     return false;
   }

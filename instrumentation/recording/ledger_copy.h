@@ -48,6 +48,8 @@ class LedgerCopier {
                   Chunk& copy);
 
   std::vector<std::vector<Birth>> births_;  // by chunk; empty: none known
+  std::size_t whole_incidents_ = 0;         // so many from the first were seen whole
+  std::size_t whole_sites_ = 0;
 };
 
 /// The registrations alone, of a source that keeps no ledger.

@@ -102,8 +102,11 @@ static bool add_unfolded(const Bytes& bytes, std::uint64_t block, LoopCopy& copy
   return true;
 }
 
-static bool read_histograms(const Bytes& bytes, std::uint64_t block, LoopCopy& copy) {
+/// What is under LoopHot::sequence, but for `hot`.
+static bool read_rest(const Bytes& bytes, std::uint64_t block, std::uint32_t version,
+                      LoopCopy& copy) {
   using Scale = Histogram::Scale;
+  copy.worst = {};
   return read_histogram(bytes, block + offsetof(LoopBlock, poll_wait_buckets), copy.hot.poll_wait,
                         Scale::kTime, copy.poll_wait) &&
          read_histogram(bytes, block + offsetof(LoopBlock, busy_buckets), copy.hot.busy,
@@ -114,32 +117,35 @@ static bool read_histograms(const Bytes& bytes, std::uint64_t block, LoopCopy& c
                         Scale::kTime, copy.poll_delay) &&
          read_histogram(bytes, block + offsetof(LoopBlock, timer_lag_buckets), copy.hot.timer_lag,
                         Scale::kTime, copy.timer_lag) &&
+         (version == 1 ||
+          bytes.read(block + offsetof(LoopBlock, worst), &copy.worst, sizeof copy.worst)) &&
          add_unfolded(bytes, block, copy);
 }
 
-/// One exact cut if it can be had (see LoopHot), else an exact `hot` with histograms copied after
-/// it; `skew_turns` then says how many turns passed meanwhile.
-bool copy_loop(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy,
-               std::uint64_t& skew_turns) {
-  skew_turns = 0;
-  std::uint64_t after = 0;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (!read_hot(bytes, block, version, copy.hot)) return false;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    const std::uint64_t before = copy.hot.sequence.load();
-    if (before % 2 != 0) continue;
-    // `hot` was copied front to back, so its own words are one cut only if the sequence has not
-    // moved either.
-    if (!read_histograms(bytes, block, copy)) return false;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (!bytes.read(block, &after, sizeof after)) return false;
-    if (after == before) return true;
+/// The reader's side of LoopHot::sequence. The fences are what the argument there needs of it:
+/// loads within one read() are in no order.
+Cut copy_cut(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy) {
+  std::uint64_t before = 0;
+  if (!bytes.read(block, &before, sizeof before)) return Cut::kMissing;
+  if (before % 2 != 0) return Cut::kMoved;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (!read_hot(bytes, block, version, copy.hot) || !read_rest(bytes, block, version, copy)) {
+    return Cut::kMissing;
   }
-  // Too fast a loop (a turn shorter than the copy), or a writer that died inside a section: take
-  // the pieces as they come. Each value is one that was there at some moment between the two loads
-  // of `turns`.
-  if (!read_hot(bytes, block, version, copy.hot) || !read_histograms(bytes, block, copy))
-    return false;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  std::uint64_t after = 0;
+  if (!bytes.read(block, &after, sizeof after)) return Cut::kMissing;
+  return after == before ? Cut::kTaken : Cut::kMoved;
+}
+
+/// Each value is one that was there at some moment between the two loads of `turns`; `skew_turns`
+/// is how many turns passed there, and those that may be counted twice or not at all.
+bool copy_pieces(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy,
+                 std::uint64_t& skew_turns) {
+  if (!read_hot(bytes, block, version, copy.hot)) return false;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (!read_rest(bytes, block, version, copy)) return false;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
   LoopHot later;
   if (!read_hot(bytes, block, version, later)) return false;
   skew_turns = later.turns.load() - copy.hot.turns.load() + 2;
@@ -151,12 +157,26 @@ bool copy_loop(const Bytes& bytes, std::uint64_t block, std::uint32_t version, L
   return true;
 }
 
+bool copy_loop(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy,
+               std::uint64_t& skew_turns) {
+  skew_turns = 0;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const Cut cut = copy_cut(bytes, block, version, copy);
+    if (cut != Cut::kMoved) return cut == Cut::kTaken;
+  }
+  // Too fast a loop (a turn shorter than the copy), or a writer that died inside a section.
+  return copy_pieces(bytes, block, version, copy, skew_turns);
+}
+
 bool copy_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& watcher) {
   constexpr std::size_t kFront = offsetof(WatcherBlock, callback_buckets);
   alignas(WatcherBlock) unsigned char front[sizeof(WatcherBlock)];  // of which the front is read
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (!bytes.read(offset, front, kFront)) return false;
+    // As copy_cut() does; what the last attempt brings is taken as it is.
+    std::uint64_t before = 0;
+    if (!bytes.read(offset, &before, sizeof before)) return false;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (!bytes.read(offset, front, kFront)) return false;
     const auto& block = *reinterpret_cast<const WatcherBlock*>(front);
     watcher.name = text(block.name.raw, kNameBytes);
     watcher.kind = block.kind.load();
@@ -174,7 +194,7 @@ bool copy_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& wat
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     std::uint64_t after = 0;
     if (!bytes.read(offset, &after, sizeof after)) return false;
-    if (after == block.sequence.load() && after % 2 == 0) break;
+    if (after == before && after % 2 == 0) break;
   }
   return true;
 }

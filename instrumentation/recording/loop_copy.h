@@ -19,6 +19,7 @@ struct LoopCopy {
   Histogram ready;
   Histogram poll_delay;
   Histogram timer_lag;
+  LoopWorst worst;  // all zeros in format 1
 };
 
 /// A name in the recording: up to its NUL, if it has one.
@@ -31,6 +32,16 @@ bool turn_is_open(const LoopHot& hot);
 /// by how many turns its parts may differ. False if the bytes are not there.
 bool copy_loop(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy,
                std::uint64_t& skew_turns);
+
+/// What copy_loop() is made of: one try to get an exact cut, and the parts as they come.
+enum class Cut {
+  kTaken,
+  kMoved,
+  kMissing
+};  // kMoved: the writer was at it; kMissing: the bytes are
+Cut copy_cut(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy);
+bool copy_pieces(const Bytes& bytes, std::uint64_t block, std::uint32_t version, LoopCopy& copy,
+                 std::uint64_t& skew_turns);
 
 /// The watcher whose block is at `offset`.
 bool copy_watcher(const Bytes& bytes, std::uint64_t offset, WatcherSnapshot& watcher);

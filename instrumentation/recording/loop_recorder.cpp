@@ -90,6 +90,7 @@ void LoopRecorder::long_turn(std::uint64_t turn, std::uint64_t busy) noexcept {
   if (busy >= stall_threshold_ns_) block_->hot.stalls.add(1);
   if (busy <= worst_busy_ns_) return;
   LoopWorst& worst = block_->worst;
+  worst.turn.store(0);
   worst.at_ns.store(turn_start_);
   worst.busy_ns.store(busy);
   worst.ready.store(block_->hot.current_ready.load());
@@ -99,7 +100,7 @@ void LoopRecorder::long_turn(std::uint64_t turn, std::uint64_t busy) noexcept {
   worst.served_generation.store(0);
   worst.served_ns.store(0);
   worst.served_site.store(0);
-  worst.turn.store_release(turn);
+  worst.turn.store(turn);
   worst_is_new_ = true;
   // Every turn beyond the longest, and every stall, comes here.
   worst_busy_ns_ = busy;
@@ -111,10 +112,12 @@ void LoopRecorder::worst_served(int fd, std::uint32_t generation, std::uint64_t 
   worst_is_new_ = false;
   if (block_ == nullptr || fd < 0) return;
   LoopWorst& worst = block_->worst;
+  open_section();
   worst.served_generation.store(generation);
   worst.served_ns.store(ns);
   worst.served_site.store(site);
   worst.served_fd.store(fd + 1);
+  close_section();
 }
 
 void LoopRecorder::fold(std::uint64_t last, std::uint64_t poll, std::uint64_t busy) noexcept {
@@ -180,7 +183,7 @@ void LoopRecorder::allocate_block(const LoopSettings& settings) noexcept {
   const int saved = errno;
   const Region& region = process_.region_;
   Header& header = *region.header();
-  const SpinLock guard(header.lock.raw);
+  const SpinLock guard(header.lock.raw, header.pid);
   const std::uint32_t turns = ring_size(settings.ring_turns);
   const std::uint32_t made = header.loop_count.load();
 
@@ -457,14 +460,15 @@ void LoopRecorder::timer_lag(WatcherRef watcher, std::uint64_t due_ns,
   const std::uint32_t index = time_index(lag);
   open_section();
   count(block_->hot.timer_lag, block_->timer_lag_buckets[index], lag);
-  close_section();
   if (lag > worst_lag_ns_) [[unlikely]] {
     worst_lag_ns_ = lag;
     LoopWorst& worst = block_->worst;
+    worst.lag_ns.store(0);
     worst.lag_watcher.store(watcher);
     worst.lag_at_ns.store(ran_ns);
-    worst.lag_ns.store_release(lag);
+    worst.lag_ns.store(lag);
   }
+  close_section();
   if (WatcherBlock* block = watchers_[watcher]; block != nullptr && block->has_lag.load() != 0) {
     const std::uint64_t sequence = block->sequence.load();
     block->sequence.store(sequence + 1);

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "instrumentation/recording/own_calls.h"
+
 namespace loopscope::recording {
 namespace {
 
@@ -92,18 +94,20 @@ bool default_directory(char* to, std::size_t size) noexcept {
 }
 
 bool read_boot_id(char (&to)[kBootIdBytes]) noexcept {
-  const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  const int fd = open_to_ask("/proc/sys/kernel/random/boot_id");
   if (fd < 0) return false;
-  ssize_t size = 0;
-  do {
-    size = read(fd, to, kBootIdBytes - 1);
-  } while (size < 0 && errno == EINTR);
-  close(fd);
+  const ssize_t size = own_call(OwnCall::kRead, [&] { return read(fd, to, kBootIdBytes - 1); });
+  close_own(fd);
   to[size > 0 ? size : 0] = '\0';
   return size == kBootIdBytes - 1;
 }
 
 std::uint64_t read_start_ticks(std::int32_t pid) noexcept {
+  const std::uint64_t ticks = ask_start_ticks(pid);
+  return ticks == kTicksUnknown ? 0 : ticks;
+}
+
+std::uint64_t ask_start_ticks(std::int32_t pid) noexcept {
   if (pid <= 0) return 0;
   char path[40];
   Writer(path, sizeof path)
@@ -111,15 +115,15 @@ std::uint64_t read_start_ticks(std::int32_t pid) noexcept {
       .number(static_cast<std::uint32_t>(pid))
       .text("/stat")
       .end();
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
+  const int fd = open_to_ask(path);
+  if (fd < 0) return errno == ENOENT ? 0 : kTicksUnknown;
   char text[1024];
-  ssize_t size = 0;
-  do {
-    size = read(fd, text, sizeof text - 1);
-  } while (size < 0 && errno == EINTR);
-  close(fd);
-  if (size <= 0) return 0;
+  const ssize_t size =
+      uninterrupted(OwnCall::kRead, [&] { return read(fd, text, sizeof text - 1); });
+  const bool gone = size < 0 && errno == ESRCH;
+  if (size < 0 && !gone) own_call_failed(OwnCall::kRead, errno);
+  close_own(fd);
+  if (size <= 0) return gone ? 0 : kTicksUnknown;
   text[size] = '\0';
   // The name in parentheses may hold anything, parentheses and spaces too: fields are counted from
   // the last ')'.

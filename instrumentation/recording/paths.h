@@ -37,7 +37,8 @@ bool user_directory(char* to, std::size_t size) noexcept;
 
 /// Removes the oldest recordings of processes that are gone when there are more than `keep`; those
 /// of a `loopscope run` that still lives are its own to remove. Best effort, at most four a call.
-void prune_directory(const char* directory, std::size_t keep) noexcept;
+/// `directory`: a descriptor.
+void prune_directory(int directory, std::size_t keep) noexcept;
 
 /// How many recordings of ended processes are kept.
 inline constexpr std::size_t kKeptRecordings = 32;
@@ -48,7 +49,10 @@ inline constexpr std::size_t kBootIdBytes = 37;
 bool read_boot_id(char (&to)[kBootIdBytes]) noexcept;
 
 /// Field 22 of /proc/PID/stat (clock ticks after boot); 0 if there is no such process or it is a
-/// zombie.
+/// zombie, kTicksUnknown if nobody can say: no descriptor left, no memory, not allowed.
+inline constexpr std::uint64_t kTicksUnknown = ~std::uint64_t{0};
+std::uint64_t ask_start_ticks(std::int32_t pid) noexcept;
+/// Likewise, and 0 also if nobody can say.
 std::uint64_t read_start_ticks(std::int32_t pid) noexcept;
 
 }  // namespace loopscope::recording

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <new>
 
+#include "instrumentation/recording/own_calls.h"
 #include "instrumentation/recording/probe_link.h"
 #include "instrumentation/recording/spin_lock.h"
 
@@ -22,7 +24,7 @@ ProcessRecorder& ProcessRecorder::instance(const RegionSettings& settings) noexc
   alignas(ProcessRecorder) static unsigned char storage[sizeof(ProcessRecorder)];
   ProcessRecorder* made = existing();
   if (made != nullptr) return *made;
-  const SpinLock guard(lock);
+  const SpinLock guard(lock, getpid());
   made = existing();
   if (made == nullptr) {
     // Never destroyed: loops may be running while static destructors run.
@@ -44,8 +46,7 @@ void ProcessRecorder::start(const RegionSettings& settings) noexcept {
   const char* const argv = secure_getenv("LOOPSCOPE_ARGV");
   settings_.name_only = argv != nullptr && strcmp(argv, "off") == 0;
   if (!settings.clock_known) settings_.clock = choose_clock();
-  sentinel_.arm();
-  make_region();
+  if (sentinel_.arm()) make_region();
   settings_.arguments = nullptr;  // a forked child may call itself something else by then
   errno = saved;
 }
@@ -53,7 +54,9 @@ void ProcessRecorder::start(const RegionSettings& settings) noexcept {
 void ProcessRecorder::make_region() noexcept {
   // Under a probe there is a recording already.
   const ProbeLink* probe = find_probe();
-  if (probe == nullptr || !probe->share(&region_)) create_region(region_, settings_);
+  if ((probe != nullptr && probe->share(&region_)) || create_region(region_, settings_)) {
+    adopt_own_failures(*region_.header());
+  }
 }
 
 std::uint32_t ProcessRecorder::settle_fork() noexcept {

@@ -2,10 +2,13 @@
 #include "instrumentation/recording/reader.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -18,7 +21,7 @@
 namespace loopscope::recording {
 namespace {
 
-std::string boot_id() {
+std::string read_boot() {
   char id[40] = {};
   const int fd = ::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return "";
@@ -28,6 +31,31 @@ std::string boot_id() {
   if (char* newline = std::strchr(id, '\n')) *newline = '\0';
   return id;
 }
+
+/// Whether that is the name of the boot that this is. If there is none to be had (no descriptor is
+/// left to ask by, no /proc) it is taken for it, and the next one is asked for again: a server must
+/// not call all processes ended because of one bad moment.
+bool is_this_boot(const std::string& boot_id) {
+  static std::atomic<const std::string*> known{nullptr};
+  const std::string* now = known.load(std::memory_order_acquire);
+  if (now == nullptr) {
+    std::string read = read_boot();
+    if (read.empty()) return true;
+    const auto* made = new std::string(std::move(read));  // one a process, kept
+    if (known.compare_exchange_strong(now, made, std::memory_order_acq_rel)) {
+      now = made;
+    } else {
+      delete made;
+    }
+  }
+  return boot_id == *now;
+}
+
+/// Format 2's header is the front of today's: it has no own_failures.
+constexpr std::uint32_t kVersion2 = 2;
+constexpr std::uint32_t kHeaderBytes2 = 5376;
+constexpr std::uint32_t kHeaderFront2 = offsetof(Header, own_failures);
+static_assert(kHeaderFront2 == 5328);
 
 /// The end of format 1's header. Its front, up to and with `argv`, is that of today's, and so are
 /// the parts that it points to; it has no ledger.
@@ -82,15 +110,21 @@ Reader& Reader::operator=(Reader&&) noexcept = default;
 Reader::~Reader() = default;
 
 Result<Reader> Reader::open(const std::string& path, bool follow_link) {
-  // O_NONBLOCK: a FIFO of that name must not make us wait.
-  const int fd =
-      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | (follow_link ? 0 : O_NOFOLLOW));
-  if (fd < 0) {
-    const int why = errno;
-    const auto code = why == ENOENT   ? Error::Code::kNotFound
-                      : why == EACCES ? Error::Code::kPermission
-                                      : Error::Code::kSystem;
-    return Error{code, "cannot open " + path + ": " + std::strerror(why)};
+  int fd = -1;
+  if (follow_link) {
+    // O_NONBLOCK: a FIFO of that name must not make us wait.
+    fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+      const int why = errno;
+      const auto code = why == ENOENT   ? Error::Code::kNotFound
+                        : why == EACCES ? Error::Code::kPermission
+                                        : Error::Code::kSystem;
+      return Error{code, "cannot open " + path + ": " + std::strerror(why)};
+    }
+  } else {
+    const auto opened = open_recording(path);
+    if (!opened) return opened.error();
+    fd = *opened;
   }
   auto bytes = bytes_of_file(fd);
   struct stat status {};
@@ -99,6 +133,7 @@ Result<Reader> Reader::open(const std::string& path, bool follow_link) {
                  path + " is not a regular file, so not a loopscope recording"};
   }
   Reader reader(std::move(bytes), path, "");
+  reader.owner_ = status.st_uid;
   if (auto checked = reader.check_header(); !checked) return checked.error();
   if (reader.header_.file_bytes > static_cast<std::uint64_t>(status.st_size)) {
     return Error{Error::Code::kFormat, path + " is truncated: " + std::to_string(status.st_size) +
@@ -112,6 +147,7 @@ Result<Reader> Reader::attach(const void* base, std::uint64_t size, const std::s
                               const std::string& error) {
   Reader reader(bytes_of_memory(base, size), path, error);
   reader.own_process_ = true;
+  reader.owner_ = geteuid();
   if (auto checked = reader.check_header(); !checked) return checked.error();
   return reader;
 }
@@ -126,6 +162,7 @@ bool Reader::load_header(Header& header) const {
     end.put_into(header);
     return true;
   }
+  if (header.version == kVersion2) return bytes_->read(0, &header, kHeaderFront2);
   return header.version != kVersion || bytes_->read(0, &header, sizeof header);
 }
 
@@ -137,15 +174,16 @@ Result<void> Reader::check_header() {
     return Error{Error::Code::kFormat,
                  name + " is not a loopscope recording (or one that is just being created)"};
   }
-  const std::uint32_t wanted_bytes = header_.version == kVersion ? sizeof(Header)
+  const std::uint32_t wanted_bytes = header_.version == kVersion    ? sizeof(Header)
+                                     : header_.version == kVersion2 ? kHeaderBytes2
                                      : header_.version == HeaderEnd1::kVersion
                                          ? HeaderEnd1::kHeaderBytes
                                          : 0;
   if (wanted_bytes == 0 || header_.header_bytes != wanted_bytes) {
     return Error{Error::Code::kOtherVersion,
                  name + " has recording format " + std::to_string(header_.version) +
-                     ", this loopscope reads format " + std::to_string(HeaderEnd1::kVersion) +
-                     " and format " + std::to_string(kVersion) +
+                     ", this loopscope reads format 1, format 2 and format " +
+                     std::to_string(kVersion) +
                      "; use the loopscope that belongs to the program that wrote it"};
   }
   const std::uint64_t size = header_.file_bytes;
@@ -170,13 +208,35 @@ Result<void> Reader::check_header() {
   return {};
 }
 
+/// Of a process with the pid of a recording that could not ask when its own had started: whether it
+/// is that one, and no later one of the same number.
+bool Reader::started_before_recording(std::uint64_t ticks) const {
+  const auto now = [](clockid_t id) {
+    timespec time{};
+    clock_gettime(id, &time);
+    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
+           static_cast<std::uint64_t>(time.tv_nsec);
+  };
+  const std::uint64_t suspended = now(CLOCK_BOOTTIME) - now(CLOCK_MONOTONIC);
+  const auto tick_ns = 1'000'000'000u / static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
+  return ticks * tick_ns <= header_.started_monotonic_ns + suspended;
+}
+
 bool Reader::alive() const {
   // Ourselves, whatever /proc says: there may be none in a chroot.
   if (own_process_ && header_.pid == getpid()) return true;
-  static const std::string this_boot = boot_id();
-  if (text(header_.boot_id, sizeof header_.boot_id) != this_boot) return false;
-  const std::uint64_t ticks = read_start_ticks(header_.pid);
-  if (ticks == 0 || ticks != header_.start_ticks) return false;
+  if (!is_this_boot(text(header_.boot_id, sizeof header_.boot_id))) return false;
+  const std::uint64_t ticks = ask_start_ticks(header_.pid);
+  if (ticks == 0) return false;
+  if (ticks == kTicksUnknown) {
+    // No descriptor is left to ask by, or no memory: all that can be told is that there is one.
+    if (kill(header_.pid, 0) != 0 && errno == ESRCH) return false;
+  } else if (header_.start_ticks == 0) {
+    if (!started_before_recording(ticks)) return false;
+  } else if (ticks != header_.start_ticks) {
+    return false;
+  }
+  if (!may_speak_of(owner_, header_.pid)) return false;
   // After an exec the same process runs another program; if that records, it writes another file.
   const std::string exe_path = "/proc/" + std::to_string(header_.pid) + "/exe";
   struct stat exe {};
@@ -193,9 +253,8 @@ bool Reader::became_another_program() const {
   if (const std::string next = next_image_path(path_); !next.empty()) {
     if (access(next.c_str(), F_OK) == 0) return true;
   }
-  static const std::string this_boot = boot_id();
-  return text(header_.boot_id, sizeof header_.boot_id) == this_boot && header_.start_ticks != 0 &&
-         read_start_ticks(header_.pid) == header_.start_ticks;
+  return is_this_boot(text(header_.boot_id, sizeof header_.boot_id)) && header_.start_ticks != 0 &&
+         read_start_ticks(header_.pid) == header_.start_ticks && may_speak_of(owner_, header_.pid);
 }
 
 std::vector<std::uint32_t> Reader::generations(const std::vector<std::int32_t>& numbers) const {
@@ -238,6 +297,12 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
         std::string("the recording could not grow: ") + std::strerror(static_cast<int>(failed));
   }
   std::memcpy(out.dropped, now.dropped, sizeof out.dropped);
+  for (const OwnFailure& failure : now.own_failures) {
+    const std::uint32_t what = failure.what.load();
+    const OwnFailures told{static_cast<OwnCall>(what & 0xFFFF), static_cast<int>(what >> 16),
+                           failure.failed.load(), failure.retried.load()};
+    if (told.failed != 0 || told.retried != 0) out.own_failures.push_back(told);
+  }
 
   out.run_pid = header_.run_pid;
   const std::uint64_t reaped = now.reaped_count.load();
@@ -267,9 +332,8 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
 
   // Instants in the recording are CLOCK_MONOTONIC; this boot's can be placed exactly, an earlier
   // boot's by its start.
-  static const std::string this_boot = boot_id();
   const std::int64_t to_realtime =
-      text(header_.boot_id, sizeof header_.boot_id) == this_boot
+      is_this_boot(text(header_.boot_id, sizeof header_.boot_id))
           ? static_cast<std::int64_t>(realtime_ns() - monotonic_ns())
           : static_cast<std::int64_t>(header_.started_realtime_ns - header_.started_monotonic_ns);
 
@@ -299,6 +363,12 @@ Result<RecordingSnapshot> Reader::read(const ReadOptions& options) {
                  path_ + " is damaged or truncated: its descriptors cannot be read"};
   }
   if (options.served) find_gone(out);
+  if (is_foreign(owner_)) {
+    out.as_user = owner_;
+    if (out.ledger) {
+      for (ModuleRecord& module : out.ledger->modules) module.as_user = owner_;
+    }
+  }
   return out;
 }
 
@@ -435,7 +505,7 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
     loop.watchers.push_back(std::move(watcher));
   }
   if (loop.running_watcher > loop.watchers.size()) loop.running_watcher = 0;
-  if (header_.version >= 2 && !read_worst(block_at, loop, to_realtime)) return false;
+  put_worst(copy.worst, loop, to_realtime);
 
   const std::uint32_t capacity = block->ring_turns.load();
   const std::uint64_t ring = block->ring_offset.load();
@@ -460,18 +530,14 @@ bool Reader::read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& 
   }
 
   // Given to another loop while we read: leave it out, the next snapshot has the new one.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
   LoopEntry again;
   if (!bytes_->read(entry_at, &again, sizeof again)) return false;
   if (again.generation.load() != generation) loop.generation = 0;
   return true;
 }
 
-bool Reader::read_worst(std::uint64_t block_at, LoopSnapshot& loop,
-                        std::int64_t to_realtime) const {
-  LoopWorst worst;
-  // One that is beaten while it is copied may come with parts of the next; what it says then is a
-  // mixture of the two longest. Once the program has ended nothing is.
-  if (!bytes_->read(block_at + offsetof(LoopBlock, worst), &worst, sizeof worst)) return false;
+void Reader::put_worst(const LoopWorst& worst, LoopSnapshot& loop, std::int64_t to_realtime) {
   const auto watcher = [&loop](std::uint32_t index) {
     return index <= loop.watchers.size() ? index : 0;
   };
@@ -494,7 +560,6 @@ bool Reader::read_worst(std::uint64_t block_at, LoopSnapshot& loop,
     lag.at_ns = worst.lag_at_ns.load() + static_cast<std::uint64_t>(to_realtime);
     lag.watcher = watcher(worst.lag_watcher.load());
   }
-  return true;
 }
 
 std::vector<StalledLoop> Reader::stalled(std::uint64_t at_least_ns) const {

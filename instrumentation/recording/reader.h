@@ -58,7 +58,8 @@ enum class Follow {
 class Reader {
  public:
   /// Opens a recording file. Errors: not there, no permission, not a recording, another version
-  /// (both are named), truncated. Where others may place files, links should not be followed.
+  /// (both are named), truncated. Where others may place files, links should not be followed
+  /// (open_recording).
   static Result<Reader> open(const std::string& path, bool follow_link = true);
 
   /// Reads this process' own recording from its mapping (`recorder.h`, process_region()). The
@@ -83,6 +84,8 @@ class Reader {
   const std::string& path() const { return path_; }
   std::int32_t pid() const { return header_.pid; }
   bool alive() const;  // the process that writes it still lives
+  /// Of the file (not what it says itself).
+  std::uint32_t owner() const { return owner_; }
 
   Reader(Reader&&) noexcept;
   Reader& operator=(Reader&&) noexcept;
@@ -92,10 +95,11 @@ class Reader {
   Reader(std::unique_ptr<Bytes> bytes, std::string path, std::string error);
   bool load_header(Header& header) const;
   Result<void> check_header();
+  bool started_before_recording(std::uint64_t ticks) const;
   bool became_another_program() const;
   /// Which of the descriptors that were served are still what has their number.
   static void find_gone(RecordingSnapshot& recording);
-  bool read_worst(std::uint64_t block_at, LoopSnapshot& loop, std::int64_t to_realtime) const;
+  static void put_worst(const LoopWorst& worst, LoopSnapshot& loop, std::int64_t to_realtime);
   bool read_loop(std::uint32_t id, LoopSnapshot& loop, const ReadOptions& options,
                  std::int64_t to_realtime, bool alive) const;
 
@@ -103,6 +107,7 @@ class Reader {
   std::string path_;
   std::string error_;
   bool own_process_ = false;
+  std::uint32_t owner_ = 0;
   Header header_{};
   LedgerCopier ledger_;
 };

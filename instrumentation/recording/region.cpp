@@ -12,10 +12,14 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <initializer_list>
 
 #include "instrumentation/recording/clock.h"
 #include "instrumentation/recording/command_name.h"
+#include "instrumentation/recording/own_calls.h"
 #include "instrumentation/recording/paths.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -33,12 +37,28 @@ constexpr std::uint64_t kMaxFdSlots = 1u << 20;
 constexpr std::uint64_t kLargestHeap = 128ull << 20;
 constexpr std::uint64_t kSmallestHeap = 1ull << 20;
 
-/// Of a limited address space (ulimit -v) most is the program's: an eighth at the most is ours.
-std::uint64_t largest_heap(std::uint64_t fixed) noexcept {
-  rlimit limit{};
+/// False if it cannot be told.
+bool get_limit(decltype(RLIMIT_AS) resource, rlimit& limit) noexcept {
+  return own_call(OwnCall::kGetrlimit, [&] { return getrlimit(resource, &limit); }) == 0;
+}
+
+/// What a recording may take of the host's limits of memory (ulimit -v, ulimit -d): most is the
+/// program's, an eighth is ours.
+std::uint64_t our_share() noexcept {
+  std::uint64_t share = ~0ull;
+  for (const auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
+    rlimit limit{};
+    if (get_limit(resource, limit) && limit.rlim_cur != RLIM_INFINITY &&
+        limit.rlim_cur / 8 < share) {
+      share = limit.rlim_cur / 8;
+    }
+  }
+  return share;
+}
+
+std::uint64_t largest_heap(std::uint64_t fixed, std::uint64_t share) noexcept {
   std::uint64_t heap = kLargestHeap;
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return heap;
-  while (heap > kSmallestHeap && fixed + heap > limit.rlim_cur / 8) heap /= 2;
+  while (heap > kSmallestHeap && fixed + heap > share) heap /= 2;
   return heap;
 }
 
@@ -75,16 +95,15 @@ struct Parts {
 
 /// Reads a small file; returns the number of bytes, 0 on error.
 std::size_t read_file(const char* path, char* to, std::size_t size) {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  const int fd = open_to_ask(path);
   if (fd < 0) return 0;
   std::size_t used = 0;
   while (used < size) {
-    const ssize_t got = read(fd, to + used, size - used);
-    if (got < 0 && errno == EINTR) continue;
+    const ssize_t got = own_call(OwnCall::kRead, [&] { return read(fd, to + used, size - used); });
     if (got <= 0) break;
     used += static_cast<std::size_t>(got);
   }
-  close(fd);
+  close_own(fd);
   return used;
 }
 
@@ -130,7 +149,9 @@ void describe_process(Header& header, const RegionSettings& settings) {
   memcpy(header.command, name.text, name.size < kLongest ? name.size : kLongest);
 
   struct stat exe {};
-  if (stat("/proc/self/exe", &exe) == 0) {
+  if (uninterrupted(OwnCall::kStat, [&] { return stat("/proc/self/exe", &exe); }) != 0) {
+    if (errno != ENOENT && errno != EACCES) own_call_failed(OwnCall::kStat, errno);
+  } else {
     header.exe_device = exe.st_dev;
     header.exe_inode = exe.st_ino;
   }
@@ -142,31 +163,47 @@ void describe_process(Header& header, const RegionSettings& settings) {
   }
 }
 
-/// The directory, made if need be; refuses one that others could write to or that is not a
+/// The directory, made if need be, and opened: what is looked at here is what is used, whatever the
+/// path leads to by then. -1 for one that others could write to, for a link, and for what is no
 /// directory at all.
-bool usable_directory(Region& region, const char* path) {
-  struct stat status {};
-  bool there = lstat(path, &status) == 0;
-  if (!there) {
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+int open_directory(Region& region, const char* path) {
+  const auto try_open = [&] { return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); };
+  int fd = uninterrupted(OwnCall::kOpen, try_open);
+  if (fd < 0 && errno == ENOENT) {
+    if (uninterrupted(OwnCall::kMkdir, [&] { return mkdir(path, 0700); }) != 0 && errno != EEXIST) {
+      own_call_failed(OwnCall::kMkdir, errno);
       explain(region,
               "cannot make the directory %s: %s; set LOOPSCOPE_DIR to a directory you can write to",
               path, strerrordesc_np(errno));
-      return false;
+      return -1;
     }
-    there = lstat(path, &status) == 0;
+    fd = uninterrupted(OwnCall::kOpen, try_open);
   }
-  if (!there || !S_ISDIR(status.st_mode)) {
-    explain(region, "%s is not a directory; remove it or set LOOPSCOPE_DIR", path);
-    return false;
+  if (fd < 0) {
+    const int why = errno;
+    own_call_failed(OwnCall::kOpen, why);
+    if (why == ENOTDIR || why == ELOOP) {
+      explain(region, "%s is not a directory; remove it or set LOOPSCOPE_DIR", path);
+    } else {
+      explain(region, "cannot open the directory %s: %s; set LOOPSCOPE_DIR to one you can write to",
+              path, strerrordesc_np(why));
+    }
+    return -1;
   }
-  if (status.st_uid != geteuid() || (status.st_mode & 0077) != 0) {
+  struct stat status {};
+  if (own_call(OwnCall::kStat, [&] { return fstat(fd, &status); }) != 0) {
+    explain(region,
+            "cannot look at the directory %s: %s; set LOOPSCOPE_DIR to one you can write to", path,
+            strerrordesc_np(errno));
+  } else if (status.st_uid != geteuid() || (status.st_mode & 0077) != 0) {
     explain(region,
             "%s must belong to you and be closed to others (chmod 700), or set LOOPSCOPE_DIR",
             path);
-    return false;
+  } else {
+    return fd;
   }
-  return true;
+  close_own(fd);
+  return -1;
 }
 
 void lay_out(Region& region, const Parts& parts, std::uint64_t fd_slots) {
@@ -186,17 +223,27 @@ void lay_out(Region& region, const Parts& parts, std::uint64_t fd_slots) {
 /// posix_fallocate(3), which a signal may interrupt; 0 or an errno.
 int allocate_part(int fd, std::uint64_t offset, std::uint64_t bytes) {
   int failure = 0;
-  do {
+  const int result = own_call(OwnCall::kFallocate, [&] {
     failure = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-  } while (failure == EINTR);
-  return failure;
+    if (failure != 0) errno = failure;
+    return failure != 0 ? -1 : 0;
+  });
+  return result != 0 ? failure : 0;
 }
 
+/// The name of a path whose directory is open.
+const char* name_in(const char* path) { return strrchr(path, '/') + 1; }
+
 /// A new file; -1 and the reason in `region` if it cannot be made.
-int create_file(Region& region, const char* path) {
-  const int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+int create_file(Region& region, int directory, const char* path) {
+  // By its number: the function is one that the probe stands in front of.
+  const auto fd = static_cast<int>(uninterrupted(OwnCall::kOpen, [&] {
+    return syscall(SYS_openat, directory, name_in(path),
+                   O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  }));
   if (fd < 0) {
     const int why = errno;
+    if (why != EEXIST) own_call_failed(OwnCall::kOpen, why);
     explain(region, "cannot create %s: %s%s", path, strerrordesc_np(why),
             why == ENOSPC ? "; free some space there or set LOOPSCOPE_DIR"
                           : "; set LOOPSCOPE_DIR to a directory you can write to");
@@ -209,7 +256,8 @@ int create_file(Region& region, const char* path) {
 unsigned char* map_file(Region& region, int fd, const char* path, std::uint64_t bytes) {
   unsigned char* base = nullptr;
   int why = 0;
-  if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
+  if (own_call(OwnCall::kFtruncate, [&] { return ftruncate(fd, static_cast<off_t>(bytes)); }) !=
+      0) {
     why = errno;
     explain(region, "cannot size %s to %llu bytes: %s", path,
             static_cast<unsigned long long>(bytes), strerrordesc_np(why));
@@ -220,6 +268,7 @@ unsigned char* map_file(Region& region, int fd, const char* path, std::uint64_t 
     void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (mapped == MAP_FAILED) {
       why = errno;
+      own_call_failed(OwnCall::kMmap, why);
       explain(region, "cannot map %s: %s", path, strerrordesc_np(why));
     } else {
       base = static_cast<unsigned char*>(mapped);
@@ -232,12 +281,12 @@ unsigned char* map_file(Region& region, int fd, const char* path, std::uint64_t 
 /// Growing a file beyond RLIMIT_FSIZE would send SIGXFSZ to the host.
 std::uint64_t largest_file() {
   rlimit limit{};
-  return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur
-                                                                                 : ~0ull;
+  return get_limit(RLIMIT_FSIZE, limit) && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : ~0ull;
 }
 
 struct FileWish {
   Parts parts;
+  std::uint64_t share;    // of the memory that the host may map, bytes
   std::uint64_t largest;  // bytes
   std::uint64_t start_ticks;
   std::int32_t run_pid;
@@ -249,9 +298,22 @@ struct FileWish {
 /// A file in `directory`, mapped; null and the reason in `region` if it cannot be had.
 unsigned char* make_file(Region& region, const char* directory, const FileWish& wish,
                          char (&path)[kPathBytes], std::uint64_t& bytes, bool& has_chunk) {
-  if (!usable_directory(region, directory)) return nullptr;
+  // The path is told to readers, and the program may go elsewhere.
+  char absolute[kPathBytes];
+  if (directory[0] != '/') {
+    const ssize_t size = read_own_link("/proc/self/cwd", absolute, sizeof absolute - 1);
+    const std::size_t more = strlen(directory) + 2;
+    if (size > 0 && absolute[0] == '/' && static_cast<std::size_t>(size) + more < sizeof absolute) {
+      absolute[size] = '/';
+      memcpy(absolute + size + 1, directory, more - 1);
+      directory = absolute;
+    }
+  }
+  const int handle = open_directory(region, directory);
+  if (handle < 0) return nullptr;
   // Under `loopscope run`, that command does.
-  if (wish.run_pid == 0) prune_directory(directory, kKeptRecordings);
+  // (Where no /proc tells who lives, nobody is taken for dead.)
+  if (wish.run_pid == 0 && wish.start_ticks != 0) prune_directory(handle, kKeptRecordings);
   // The first number that is free: the files before it belong to what this process ran before an
   // exec.
   int fd = -1;
@@ -261,14 +323,18 @@ unsigned char* make_file(Region& region, const char* directory, const FileWish& 
       explain(region,
               "the path of the recording directory is too long; set LOOPSCOPE_DIR to a "
               "shorter one");
-      return nullptr;
+      break;
     }
-    fd = create_file(region, path);
+    fd = create_file(region, handle, path);
     if (fd >= 0 || errno != EEXIST) break;
   }
-  if (fd < 0) return nullptr;
+  if (fd < 0) {
+    close_own(handle);
+    return nullptr;
+  }
   unsigned char* base = nullptr;
-  for (std::uint64_t heap = largest_heap(wish.parts.heap); heap >= kSmallestHeap; heap /= 2) {
+  for (std::uint64_t heap = largest_heap(wish.parts.heap, wish.share); heap >= kSmallestHeap;
+       heap /= 2) {
     bytes = wish.parts.heap + heap;
     if (bytes > wish.largest) {
       explain(region, "the file size limit (ulimit -f) is too small for a recording");
@@ -276,14 +342,17 @@ unsigned char* make_file(Region& region, const char* directory, const FileWish& 
     }
     region.error[0] = '\0';
     base = map_file(region, fd, path, bytes);
-    if (base != nullptr || (errno != ENOMEM && errno != EAGAIN)) break;
+    if (base != nullptr || (errno != ENOMEM && errno != EAGAIN && errno != EINTR)) break;
   }
   has_chunk = base != nullptr && wish.with_first_chunk &&
               allocate_part(fd, wish.parts.fds, kFdsPerChunk * sizeof(FdSlot)) == 0 &&
               allocate_part(fd, wish.parts.details, kFdsPerChunk * sizeof(FdDetail)) == 0;
   // The mapping keeps the file; the observed program sees no descriptor of ours.
-  close(fd);
-  if (base == nullptr) unlink(path);
+  close_own(fd);
+  if (base == nullptr) {
+    own_call(OwnCall::kUnlink, [&] { return unlinkat(handle, name_in(path), 0); });
+  }
+  close_own(handle);
   return base;
 }
 
@@ -294,15 +363,19 @@ bool create_region(Region& region, const RegionSettings& settings) noexcept {
 
   rlimit limit{};
   std::uint64_t fd_slots = kMaxFdSlots;
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < kMaxFdSlots)
-    fd_slots = limit.rlim_max;
+  if (get_limit(RLIMIT_NOFILE, limit) && limit.rlim_max < kMaxFdSlots) fd_slots = limit.rlim_max;
+  // Descriptors beyond these are dropped and counted.
+  const std::uint64_t share = our_share();
+  while (fd_slots > 1024 && Parts(fd_slots).heap + kSmallestHeap > share) fd_slots /= 2;
   if (fd_slots < 1024) fd_slots = 1024;  // descriptors above a lowered limit may still be open
 
   const Parts parts(fd_slots);
+  // Twice our share at the most: in so little memory the program needs it for itself.
+  if ((parts.heap + kSmallestHeap) / 2 > share) return false;
   char path[kPathBytes];
   std::uint64_t bytes = 0;
   const bool is_probe = settings.source == SourceKind::kProbe;
-  const FileWish wish{parts, largest_file(), read_start_ticks(getpid()), settings.run_pid,
+  const FileWish wish{parts,   share, largest_file(), read_start_ticks(getpid()), settings.run_pid,
                       is_probe};
   bool has_chunk = false;
   unsigned char* base = nullptr;
@@ -323,12 +396,16 @@ bool create_region(Region& region, const RegionSettings& settings) noexcept {
 
   bool in_file = base != nullptr;
   if (!in_file) {
-    for (std::uint64_t heap = largest_heap(parts.heap); base == nullptr && heap >= kSmallestHeap;
-         heap /= 2) {
+    for (std::uint64_t heap = largest_heap(parts.heap, share);
+         base == nullptr && heap >= kSmallestHeap; heap /= 2) {
       bytes = parts.heap + heap;
       void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      if (mapped != MAP_FAILED) base = static_cast<unsigned char*>(mapped);
+      if (mapped != MAP_FAILED) {
+        base = static_cast<unsigned char*>(mapped);
+      } else {
+        own_call_failed(OwnCall::kMmap, errno);
+      }
     }
     if (base == nullptr) return false;
   }
@@ -370,16 +447,22 @@ bool reserve(const Region& region, std::uint64_t offset, std::uint64_t size) noe
   const std::uint64_t begin = offset / kPage * kPage;
   const std::uint64_t end = round_up(offset + size, kPage);
   // Fails with EFAULT where writing would raise SIGBUS (madvise(2), Linux 5.14).
-  if (madvise(region.base + begin, end - begin, MADV_POPULATE_WRITE) == 0) return true;
+  const auto populate = [&] {
+    return madvise(region.base + begin, end - begin, MADV_POPULATE_WRITE);
+  };
+  if (uninterrupted(OwnCall::kMadvise, populate) == 0) return true;
   if (errno == EFAULT) errno = ENOSPC;  // what it means on a file system
-  if (errno != EINVAL) return false;
+  if (errno != EINVAL) {
+    own_call_failed(OwnCall::kMadvise, errno);
+    return false;
+  }
   // Older kernel: reserve through the file, opened again (it may be gone after chroot or a change
   // of user).
-  const int fd = open(region.path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+  const int fd =
+      own_call(OwnCall::kOpen, [&] { return open(region.path, O_RDWR | O_NOFOLLOW | O_CLOEXEC); });
   if (fd < 0) return false;
-  const int failure =
-      posix_fallocate(fd, static_cast<off_t>(begin), static_cast<off_t>(end - begin));
-  close(fd);
+  const int failure = allocate_part(fd, begin, end - begin);
+  close_own(fd);
   errno = failure;
   return failure == 0;
 }
@@ -394,34 +477,46 @@ std::uint64_t allocate(const Region& region, std::uint64_t size) noexcept {
   Header& header = *region.header();
   const std::uint64_t wanted = round_up(size, 64);
   const std::uint64_t room = region.bytes - header.heap_offset;
-  // Advanced first and not taken back on failure: a hole costs address space only, and no two
-  // threads get the same bytes.
+  // Advanced first, so that no two threads get the same bytes.
   const std::uint64_t begin = __atomic_fetch_add(&header.heap_used.raw, wanted, __ATOMIC_RELAXED);
   if (begin > room || wanted > room - begin) {
     __atomic_fetch_sub(&header.heap_used.raw, wanted, __ATOMIC_RELAXED);
     errno = ENOMEM;
   } else if (reserve(region, header.heap_offset + begin, wanted)) {
     return header.heap_offset + begin;
+  } else {
+    // Given back unless another thread has taken what follows: a program that goes on making loops
+    // on a full file system would use up the heap, and record none once there is space again.
+    std::uint64_t end = begin + wanted;
+    __atomic_compare_exchange_n(&header.heap_used.raw, &end, begin, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
   }
   if (header.recording_failed.load() == 0)
     header.recording_failed.store(static_cast<std::uint32_t>(errno));
   return 0;
 }
 
-void ForkSentinel::arm() noexcept {
-  static std::uint32_t never_forked =
-      1;  // without MADV_WIPEONFORK (before Linux 4.14) forks go unnoticed
+bool ForkSentinel::arm() noexcept {
+  // Without MADV_WIPEONFORK (before Linux 4.14) forks go unnoticed.
+  static std::uint32_t never_forked = 1;
+  word_ = &never_forked;
   // MAP_NORESERVE only keeps the kernel from joining it to a neighbour that it would be split from
   // again.
   void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (page != MAP_FAILED && madvise(page, kPage, MADV_WIPEONFORK) == 0) {
+  bool safe = page != MAP_FAILED;
+  if (!safe) {
+    own_call_failed(OwnCall::kMmap, errno);
+  } else if (uninterrupted(OwnCall::kMadvise,
+                           [&] { return madvise(page, kPage, MADV_WIPEONFORK); }) == 0) {
     word_ = static_cast<std::uint32_t*>(page);
   } else {
-    if (page != MAP_FAILED) munmap(page, kPage);
-    word_ = &never_forked;
+    safe = errno == EINVAL;
+    if (!safe) own_call_failed(OwnCall::kMadvise, errno);
+    own_call(OwnCall::kMunmap, [&] { return munmap(page, kPage); });
   }
   settle(1);
+  return safe;
 }
 
 bool ForkSentinel::claim() noexcept {

@@ -87,7 +87,9 @@ std::uint64_t allocate(const Region& region, std::uint64_t size) noexcept;
 /// it shares all memory.
 class ForkSentinel {
  public:
-  void arm() noexcept;
+  /// False if a fork would go unnoticed for want of a page: the child would write what it does into
+  /// its parent's recording. (On a kernel that is too old it goes unnoticed, and this says true.)
+  bool arm() noexcept;
   std::uint32_t value() const noexcept { return __atomic_load_n(word_, __ATOMIC_ACQUIRE); }
   /// For hot paths that keep the address: the current generation, anything else in a child that has
   /// not settled.

@@ -253,6 +253,9 @@ struct ModuleRecord {
   std::string path;
   bool executable = false;  // the program's own file
   std::vector<std::uint8_t> build_id;
+  /// Set in recordings of other users (is_foreign): the path is one that they chose, and is to be
+  /// opened with no more rights than theirs.
+  std::optional<std::uint32_t> as_user;
 };
 
 /// Births and deaths of descriptors, from a source that sees them.
@@ -281,6 +284,14 @@ struct Ledger {
 /// kExecuted: the process lives and runs another program, which has a recording of its own or none.
 enum class Life { kRunning, kExited, kKilled, kExecuted };
 
+/// Failures of one system call that loopscope made for itself, with one errno.
+struct OwnFailures {
+  OwnCall call = OwnCall::kOther;  // kOther: more kinds than there is room for, of any errno
+  int error = 0;
+  std::uint64_t failed = 0;   // given up
+  std::uint64_t retried = 0;  // made again at once: nothing was lost
+};
+
 /// Everything a recording itself knows of its process.
 struct RecordingSnapshot {
   std::uint32_t version = 0;
@@ -306,12 +317,17 @@ struct RecordingSnapshot {
   /// Descriptor numbers that are registered, with the epoll fd each is registered in.
   std::vector<std::pair<std::int32_t, std::int32_t>> registered;
   std::uint64_t dropped[static_cast<std::size_t>(DropKind::kCount)] = {};
+  /// What system calls of loopscope's own failed with in that process; those that never did are not
+  /// here.
+  std::vector<OwnFailures> own_failures;
   /// Children it has waited for lately: pid and status as wait(2) gives it, the newest last.
   std::vector<std::pair<std::int32_t, int>> reaped;
   std::int32_t run_pid = 0;  // of the `loopscope run` it was started by; 0: none
   std::optional<Ledger> ledger;
   /// Nobody will write to it any more: another reading would say the same.
   bool finished = false;
+  /// Whose it is, if that is neither root nor the user who reads it; see ModuleRecord.
+  std::optional<std::uint32_t> as_user;
 };
 
 }  // namespace loopscope::recording

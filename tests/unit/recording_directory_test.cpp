@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -129,10 +130,62 @@ TEST_F(Directory, SymbolicLinksAreNotFollowed) {
   EXPECT_TRUE(found->empty());
 }
 
+TEST_F(Directory, ALinkInThePlaceOfTheDirectoryIsNotFollowed) {
+  fs::create_directory(path_ + "/real");
+  fs::create_directory_symlink(path_ + "/real", path_ + "/link");
+  const std::string name = "77-1-0.loopscope";
+  std::ofstream(path_ + "/real/" + name) << "x";
+
+  EXPECT_EQ(list_recordings(path_ + "/real")->size(), 1u);
+  const auto listed = list_recordings(path_ + "/link");
+  ASSERT_FALSE(listed);
+  EXPECT_NE(listed.error().message.find("symbolic link"), std::string::npos);
+
+  EXPECT_FALSE(open_recording(path_ + "/link/" + name));
+  EXPECT_FALSE(remove_recording(path_ + "/link/" + name));
+  EXPECT_TRUE(fs::exists(path_ + "/real/" + name));
+
+  const auto opened = open_recording(path_ + "/real/" + name);
+  ASSERT_TRUE(opened);
+  close(*opened);
+  EXPECT_TRUE(remove_recording(path_ + "/real/" + name));
+  EXPECT_FALSE(fs::exists(path_ + "/real/" + name));
+  EXPECT_TRUE(remove_recording(path_ + "/real/" + name)) << "it is gone";
+}
+
+TEST_F(Directory, InAnothersDirectoryOnlyHisFilesAreOpened) {
+  const std::string theirs = path_ + "/theirs";
+  fs::create_directory(theirs);
+  std::ofstream(theirs + "/1-1-0.loopscope") << "x";
+  std::ofstream(theirs + "/2-1-0.loopscope") << "x";
+  if (chown(theirs.c_str(), 1234, 0) != 0 ||
+      chown((theirs + "/1-1-0.loopscope").c_str(), 1234, 0) != 0) {
+    GTEST_SKIP() << "only root can give a file away";
+  }
+  const auto his = open_recording(theirs + "/1-1-0.loopscope");
+  ASSERT_TRUE(his);
+  close(*his);
+  EXPECT_FALSE(open_recording(theirs + "/2-1-0.loopscope")) << "ours, by a hard link";
+}
+
+TEST_F(Directory, AnotherSpeaksOfHisProcessesOnly) {
+  EXPECT_TRUE(may_speak_of(geteuid(), getpid()));
+  EXPECT_TRUE(may_speak_of(0, getpid()));
+  EXPECT_FALSE(may_speak_of(1234, getpid()));
+  const std::uint64_t ticks = read_start_ticks(getpid());
+  const std::string path = file(getpid(), ticks, 0);
+  EXPECT_TRUE(list_recordings(path_)->front().alive);
+  if (chown(path.c_str(), 1234, 0) != 0) GTEST_SKIP() << "only root can give a file away";
+  EXPECT_FALSE(list_recordings(path_)->front().alive);
+}
+
 TEST_F(Directory, PruningRemovesOnlyTheOldestOfTheDead) {
+  fs::create_directory(path_ + "/1-1-0.loopscope");  // the oldest, and it cannot be removed
   const std::string mine = file(getpid(), read_start_ticks(getpid()), 0);
   for (int i = 0; i < 40; ++i) file(1'999'000'000 + i, 5, 0);
-  for (int i = 0; i < 40; ++i) prune_directory(path_.c_str(), 10);
+  const int directory = open(path_.c_str(), O_RDONLY | O_DIRECTORY);
+  for (int i = 0; i < 40; ++i) prune_directory(directory, 10);
+  close(directory);
   const auto found = list_recordings(path_);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->size(), 11u);

@@ -111,7 +111,10 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(Header, fd_closed),
           FIELD(Header, reaped_count),
           FIELD(Header, reaped),
-          FIELD(Header, fd_chunks)});
+          FIELD(Header, fd_chunks),
+          FIELD(Header, own_failures)});
+  expect("OwnFailure", sizeof(OwnFailure),
+         {FIELD(OwnFailure, what), FIELD(OwnFailure, retried), FIELD(OwnFailure, failed)});
   expect("LoopEntry", sizeof(LoopEntry),
          {FIELD(LoopEntry, block_offset), FIELD(LoopEntry, generation)});
   expect("FdSlot", sizeof(FdSlot),
@@ -207,7 +210,7 @@ TEST(FormatDocument, TellsEveryFieldWhereItIs) {
           FIELD(WatcherBlock, active), FIELD(WatcherBlock, fd), FIELD(WatcherBlock, name),
           FIELD(WatcherBlock, kind), FIELD(WatcherBlock, has_lag), FIELD(WatcherBlock, lag_offset),
           FIELD(WatcherBlock, callback_buckets)});
-  EXPECT_EQ(kVersion, 2u) << "the document's title";
+  EXPECT_EQ(kVersion, 3u) << "the document's title";
 }
 
 }  // namespace

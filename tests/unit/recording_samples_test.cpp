@@ -42,9 +42,20 @@ class Sample : public testing::Test {
   fixtures::RecordingPlace place_;
 };
 
-TEST_F(Sample, FormatTwoOfTheLibrary) {
-  const RecordingSnapshot taken = read("format-2-library");
-  EXPECT_EQ(taken.version, 2u);
+/// Since format 2 the same two programs.
+class SampleSince2 : public Sample, public testing::WithParamInterface<unsigned> {
+ protected:
+  RecordingSnapshot read_of(const std::string& who) {
+    RecordingSnapshot taken = read("format-" + std::to_string(GetParam()) + "-" + who);
+    EXPECT_EQ(taken.version, GetParam());
+    EXPECT_TRUE(taken.own_failures.empty());
+    return taken;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Formats, SampleSince2, testing::Values(2u, 3u));
+
+TEST_P(SampleSince2, OfTheLibrary) {
+  const RecordingSnapshot taken = read_of("library");
   EXPECT_EQ(taken.source, SourceKind::kLibrary);
   EXPECT_EQ(taken.command, "existing");
   EXPECT_EQ(taken.life, Life::kKilled);
@@ -80,9 +91,8 @@ TEST_F(Sample, FormatTwoOfTheLibrary) {
   }
 }
 
-TEST_F(Sample, FormatTwoOfTheProbe) {
-  const RecordingSnapshot taken = read("format-2-probe");
-  EXPECT_EQ(taken.version, 2u);
+TEST_P(SampleSince2, OfTheProbe) {
+  const RecordingSnapshot taken = read_of("probe");
   EXPECT_EQ(taken.source, SourceKind::kProbe);
   EXPECT_EQ(taken.command, "python3");
   EXPECT_THAT(taken.argv, testing::ElementsAre("python3", "server.py"));

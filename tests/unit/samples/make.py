@@ -15,7 +15,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).parent
-FORMAT = "format-2"
+FORMAT = "format-3"
 
 
 def keep(directory, name):
@@ -51,7 +51,7 @@ def library(build, directory):
 
 
 def probe(build, directory):
-    shutil.copy(HERE / f"{FORMAT}-probe.py", os.path.dirname(directory) + "/server.py")
+    shutil.copy(HERE / "format-2-probe.py", os.path.dirname(directory) + "/server.py")
     start(directory, ["python3", "server.py"], LD_PRELOAD=f"{build}/instrumentation/probe/libloopscope-probe.so",
           LOOPSCOPE_PROBE="stacks=full,closes,scripts,census,stall=50000000").wait()
 
