@@ -28,6 +28,7 @@ constexpr Rule kRules[] = {
     {"batch-saturated", "polls return as many events as there is room for", kInfoOnly,
      check_batch_saturated},
     {"records-dropped", "something could not be recorded", kInfoOnly, check_records_dropped},
+    {"own-failures", "system calls of loopscope's own failed", kInfoOnly, check_own_failures},
 };
 
 }  // namespace

@@ -70,5 +70,6 @@ void check_fd_limit(const Evidence& evidence, std::vector<Finding>& out);
 void check_fd_growth(const Evidence& evidence, std::vector<Finding>& out);
 void check_batch_saturated(const Evidence& evidence, std::vector<Finding>& out);
 void check_records_dropped(const Evidence& evidence, std::vector<Finding>& out);
+void check_own_failures(const Evidence& evidence, std::vector<Finding>& out);
 
 }  // namespace loopscope::findings

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <iterator>
 
 #include "instrumentation/findings/finding.h"
@@ -108,6 +109,78 @@ std::string watcher_text(const recording::LoopSnapshot& loop, std::uint32_t watc
   if (watcher == 0 || watcher > loop.watchers.size()) return {};
   const auto& found = loop.watchers[watcher - 1];
   return "\"" + found.name + "\" (" + watcher_kind_name(found.kind) + ")";
+}
+
+const char* own_call_name(recording::OwnCall call) noexcept {
+  using recording::OwnCall;
+  switch (call) {
+    case OwnCall::kOpen:
+      return "open";
+    case OwnCall::kRead:
+      return "read";
+    case OwnCall::kClose:
+      return "close";
+    case OwnCall::kStat:
+      return "stat";
+    case OwnCall::kMkdir:
+      return "mkdir";
+    case OwnCall::kFtruncate:
+      return "ftruncate";
+    case OwnCall::kFallocate:
+      return "fallocate";
+    case OwnCall::kMmap:
+      return "mmap";
+    case OwnCall::kMunmap:
+      return "munmap";
+    case OwnCall::kMadvise:
+      return "madvise";
+    case OwnCall::kGetdents:
+      return "getdents";
+    case OwnCall::kLseek:
+      return "lseek";
+    case OwnCall::kUnlink:
+      return "unlink";
+    case OwnCall::kReadlink:
+      return "readlink";
+    case OwnCall::kGetrlimit:
+      return "getrlimit";
+    case OwnCall::kPoll:
+      return "poll";
+    case OwnCall::kFcntl:
+      return "fcntl";
+    case OwnCall::kGetsockopt:
+      return "getsockopt";
+    case OwnCall::kPrctl:
+      return "prctl";
+    case OwnCall::kSigprocmask:
+      return "sigprocmask";
+    case OwnCall::kTgkill:
+      return "tgkill";
+    case OwnCall::kThreadKey:
+      return "pthread_key_create";
+    case OwnCall::kOther:
+    case OwnCall::kCount:
+      break;
+  }
+  return "others";
+}
+
+std::string errno_name(int error) {
+  if (error == 0) return "";
+  const char* name = strerrorname_np(error);
+  return name != nullptr ? name : "errno " + std::to_string(error);
+}
+
+std::string own_failures_text(std::span<const recording::OwnFailures> failures) {
+  std::string text;
+  for (const recording::OwnFailures& one : failures) {
+    if (one.failed == 0) continue;
+    if (!text.empty()) text += ", ";
+    text += own_call_name(one.call);
+    if (one.error != 0) text += " " + errno_name(one.error);
+    text += " " + times_text(one.failed);
+  }
+  return text;
 }
 
 const char* drop_kind_name(std::size_t kind) noexcept {

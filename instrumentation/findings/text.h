@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "instrumentation/recording/layout.h"
@@ -34,5 +35,15 @@ std::string watcher_text(const recording::LoopSnapshot& loop, std::uint32_t watc
 
 /// "loops", "watchers", "fds"; none (nullptr) for a kind this version does not know.
 const char* drop_kind_name(std::size_t kind) noexcept;
+
+/// "mmap", "sigprocmask"; "others" for what there was no room to tell apart, or this version does
+/// not know.
+const char* own_call_name(recording::OwnCall call) noexcept;
+
+/// "ENOSPC"; "errno 4711" for one without a name, "" for 0.
+std::string errno_name(int error);
+
+/// Those that were given up: "madvise ENOSPC 3 times, open EMFILE once"; empty: none.
+std::string own_failures_text(std::span<const recording::OwnFailures> failures);
 
 }  // namespace loopscope::findings

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <memory>
 #include <set>
 #include <stdexcept>
 #include <tuple>
@@ -126,7 +127,13 @@ class Family {
 struct Exported {
   const ProcessSnapshot* process = nullptr;
   Labels labels;
-  std::vector<Labels> loop_labels;  // parallel to recording.loops
+  struct Loop {
+    const LoopSnapshot* loop = nullptr;
+    snapshot::LoopFacts facts;
+    Labels labels;
+    std::shared_ptr<const LoopSnapshot> sum;  // what `loop` points to, where others were before it
+  };
+  std::vector<Loop> loops;
   /// A process may have two recordings at once, the library's and the probe's: what is said of the
   /// process is said once, with the other one's counts in it.
   bool of_the_process = true;
@@ -139,9 +146,16 @@ struct LoopNames {
   std::set<std::string> taken;
 };
 
-/// Names of the loops, each different: in order of id the second "main" is "main#2".
-std::vector<std::string> unique_loop_names(const std::vector<LoopSnapshot>& loops,
-                                           LoopNames& given) {
+/// The name and the place among those of that name; empty: its series is another loop's now.
+std::string name_of_place(const std::string& name, const snapshot::LoopPlace& place) {
+  if (place.number == 0) return "";
+  return place.number == 1 ? name : name + "#" + std::to_string(place.number);
+}
+
+/// Names of the loops, each different: in order of id the second "main" is "main#2". Where their
+/// places are known, these say it.
+std::vector<std::string> unique_loop_names(const ProcessSnapshot& process, LoopNames& given) {
+  const std::vector<LoopSnapshot>& loops = process.recording.loops;
   std::vector<std::size_t> order(loops.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -154,6 +168,13 @@ std::vector<std::string> unique_loop_names(const std::vector<LoopSnapshot>& loop
   for (const std::size_t i : order) {
     // An empty label is no label to Prometheus.
     const std::string name = loops[i].name.empty() ? "loop" : valid_utf8(loops[i].name);
+    if (i < process.loop_facts.size() && process.loop_facts[i].place) {
+      std::string placed = name_of_place(name, *process.loop_facts[i].place);
+      if (placed.empty() || given.taken.insert(placed).second) {
+        names[i] = std::move(placed);
+        continue;
+      }
+    }
     unsigned& count = given.seen[name];
     std::string unique;
     do {
@@ -191,10 +212,21 @@ std::vector<Exported> exported_processes(const HostSnapshot& host, LabelMode mod
       exported.labels = {{"process", valid_utf8(process.recording.command)},
                          {"pid", std::to_string(process.recording.pid)}};
     }
-    for (std::string& name : unique_loop_names(process.recording.loops, first->second.second)) {
-      Labels labels = exported.labels;
-      labels.push_back({"loop", std::move(name)});
-      exported.loop_labels.push_back(std::move(labels));
+    std::vector<std::string> names = unique_loop_names(process, first->second.second);
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (names[i].empty()) continue;
+      Exported::Loop& loop = exported.loops.emplace_back();
+      loop.loop = &process.recording.loops[i];
+      if (i < process.loop_facts.size()) loop.facts = process.loop_facts[i];
+      if (loop.facts.place && loop.facts.place->before) {
+        auto sum = std::make_shared<LoopSnapshot>(*loop.facts.place->before);
+        snapshot::add_counts(*sum, *loop.loop);
+        sum->stalled_ns = loop.loop->stalled_ns;
+        loop.loop = sum.get();
+        loop.sum = std::move(sum);
+      }
+      loop.labels = exported.labels;
+      loop.labels.push_back({"loop", std::move(names[i])});
     }
     all.push_back(std::move(exported));
   }
@@ -206,11 +238,8 @@ template <typename Fill>
 void add_per_loop(std::vector<MetricFamily>& out, const std::vector<Exported>& processes,
                   Family family, const Fill& fill) {
   for (const Exported& exported : processes) {
-    const auto& loops = exported.process->recording.loops;
-    const auto& facts = exported.process->loop_facts;
-    for (std::size_t i = 0; i < loops.size(); ++i) {
-      fill(family, loops[i], i < facts.size() ? facts[i] : snapshot::LoopFacts{},
-           exported.loop_labels[i]);
+    for (const Exported::Loop& loop : exported.loops) {
+      fill(family, *loop.loop, loop.facts, loop.labels);
     }
   }
   family.move_to(out);
@@ -415,6 +444,29 @@ void add_processes(std::vector<MetricFamily>& out, const std::vector<Exported>& 
           for (const ProcessSnapshot* process : recordings)
             dropped += process->recording.dropped[i];
           family.value(dropped, labels, {{"kind", kind}});
+        }
+      });
+  add_over_recordings(
+      out, processes,
+      Family(
+          "loopscope_own_failures_total",
+          "System calls of loopscope's own in the process that failed, by call, errno and whether "
+          "they were given up or made again.",
+          MetricType::Counter),
+      [](Family& family, const Recordings& recordings, const Labels& labels) {
+        // Of a process image at most as many as its recording has places; an exec begins another.
+        std::map<std::tuple<std::string, std::string, std::string>, std::uint64_t> counts;
+        for (const ProcessSnapshot* process : recordings) {
+          for (const recording::OwnFailures& one : process->recording.own_failures) {
+            const std::string call = findings::own_call_name(one.call);
+            const std::string error = findings::errno_name(one.error);
+            if (one.failed != 0) counts[{call, error, "gave_up"}] += one.failed;
+            if (one.retried != 0) counts[{call, error, "retried"}] += one.retried;
+          }
+        }
+        for (const auto& [what, count] : counts) {
+          const auto& [call, error, outcome] = what;
+          family.value(count, labels, {{"call", call}, {"errno", error}, {"outcome", outcome}});
         }
       });
 

@@ -56,7 +56,7 @@ struct FileId {
 
 std::optional<FileId> file_id(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
   return FileId{status.st_dev, status.st_ino};
 }
 
@@ -106,6 +106,7 @@ struct Source {
   DescriptorAccount account;
   SiteBook sites;
   std::map<std::pair<std::uint32_t, std::uint64_t>, LoopHistory> history;
+  LoopSeries series;
 
   /// What the recording said after its process was gone, with all turns; the descriptors by
   /// themselves, so that nobody copies them who does not want them.
@@ -207,6 +208,9 @@ void finish_describing(Source& source, ProcessSnapshot& process, StackNames* nam
                        const NamingTime& time) {
   const RecordingSnapshot& record = process.recording;
   process.loop_facts.resize(record.loops.size());
+  std::vector<LoopPlace> places = source.series.places(record.loops);
+  for (std::size_t i = 0; i < places.size(); ++i)
+    process.loop_facts[i].place = std::move(places[i]);
   process.fds = source.account.summary(record);
   const bool running = record.life == recording::Life::kRunning;
   if (running && process.fds.open) {
@@ -286,14 +290,18 @@ PollCounts poll_counts(const LoopSnapshot& loop) noexcept {
 
 /// A process that was killed left no word; its parent, which waited for it, knows.
 static void learn_ends(std::vector<ProcessSnapshot>& processes) {
-  std::map<std::int32_t, int> ends;
+  // Of another user's recording only what it says of that user's.
+  std::map<std::pair<std::optional<std::uint32_t>, std::int32_t>, int> ends;
   for (const ProcessSnapshot& process : processes) {
-    for (const auto& [pid, status] : process.recording.reaped) ends[pid] = status;
+    for (const auto& [pid, status] : process.recording.reaped) {
+      ends[{process.recording.as_user, pid}] = status;
+    }
   }
   if (ends.empty()) return;
   for (ProcessSnapshot& process : processes) {
     if (process.recording.life != recording::Life::kKilled) continue;
-    const auto found = ends.find(process.recording.pid);
+    auto found = ends.find({process.recording.as_user, process.recording.pid});
+    if (found == ends.end()) found = ends.find({std::nullopt, process.recording.pid});
     if (found == ends.end()) continue;
     if (WIFSIGNALED(found->second)) {
       process.signal = WTERMSIG(found->second);
@@ -345,6 +353,7 @@ struct Collector::Impl {
   bool all_directories = false;  // wherever recordings may be: root's grow
   std::optional<std::int32_t> run_pid;
   std::string file;
+  bool follow_link = true;  // of `file`
   std::shared_ptr<StackNames> names;
   std::uint64_t scanned_at_ns = 0;  // CLOCK_MONOTONIC; 0: never
 
@@ -352,6 +361,7 @@ struct Collector::Impl {
   std::map<std::string, std::string> unreadable;  // path -> why, as of the last scan
   FoldedProcesses folded;
   std::set<std::string> folded_paths;  // that could not be removed and are still there
+  std::set<std::string> just_folded;   // by the last tidy()
 
   void open(const std::string& path) {
     // Identity first: if the file is replaced in between, the next scan opens it again.
@@ -368,7 +378,7 @@ struct Collector::Impl {
       }
     }
     // A directory of another user's may hold a link to anything.
-    auto reader = recording::Reader::open(path, path == file);
+    auto reader = recording::Reader::open(path, path == file && follow_link);
     if (reader) {
       const auto source = sources.try_emplace(path, *std::move(reader)).first;
       source->second.file = id;
@@ -491,7 +501,7 @@ struct Collector::Impl {
       }
       if (!run_pid) continue;
       if (i >= recording::kKeptRecordings && !source.removed) {
-        source.removed = ::unlink(path.c_str()) == 0 || errno == ENOENT;
+        source.removed = recording::remove_recording(path);
       }
       if (i >= Collector::kShownEnded) fold(path, source);
     }
@@ -505,6 +515,7 @@ struct Collector::Impl {
     folded.closed += process.fds.closed.value_or(0);
     if (process.fds.ledger) folded.open_at_end += process.fds.open.value_or(0);
     if (!source.removed) folded_paths.insert(path);
+    just_folded.insert(path);
     sources.erase(path);
   }
 };
@@ -537,10 +548,12 @@ std::unique_ptr<Collector> Collector::of_run(std::vector<std::string> directorie
   return collector;
 }
 
-std::unique_ptr<Collector> Collector::of_file(std::string path, CollectorTiming timing) {
+std::unique_ptr<Collector> Collector::of_file(std::string path, CollectorTiming timing,
+                                              bool follow_link) {
   auto impl = std::make_unique<Impl>();
   impl->timing = timing;
   impl->file = std::move(path);
+  impl->follow_link = follow_link;
   return std::unique_ptr<Collector>(new Collector(std::move(impl)));
 }
 
@@ -561,6 +574,7 @@ void Collector::tend() {
     ProcessSnapshot process = begin_describing(source, *std::move(recording), impl_->timing);
     impl_->describe(source, process, true, time);
   }
+  impl_->just_folded.clear();
   impl_->tidy();
 }
 
@@ -596,6 +610,11 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
   const NamingTime time(impl_->timing.naming_ns);
   for (auto& [source, process] : living) {
     source->account.look_again(*source->reader, process.recording);
+    // The number may have passed to somebody else's process while the kernel was asked.
+    if (process.recording.as_user && process.resources && !source->reader->alive()) {
+      process.resources.reset();
+      source->account.forget_kernel();
+    }
     if (options.table && !process.recording.finished) {
       Impl::describe_table(*source, process);
     } else {
@@ -605,7 +624,12 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
     if (!options.served) forget_served(process);
     host.processes.push_back(std::move(process));
   }
+  impl_->just_folded.clear();
   impl_->tidy();
+  // Who has just been folded is counted there, and nowhere else.
+  std::erase_if(host.processes, [&](const ProcessSnapshot& process) {
+    return impl_->just_folded.contains(process.recording.path);
+  });
   host.folded = impl_->folded;
 
   StreamCursors moved;  // without the processes that are gone

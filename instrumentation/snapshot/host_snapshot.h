@@ -17,6 +17,7 @@
 #include "instrumentation/process/resources.h"
 #include "instrumentation/recording/reader.h"
 #include "instrumentation/recording/snapshot.h"
+#include "instrumentation/snapshot/loop_series.h"
 #include "instrumentation/snapshot/stack_names.h"
 
 namespace loopscope::snapshot {
@@ -76,6 +77,8 @@ struct LoopFacts {
   /// Mean number of ready events per return of the recent turns, over registered_fds; none without
   /// turns or registrations.
   std::optional<double> active_ready_ratio;
+  /// None: not asked for a series of looks, each loop stands for itself.
+  std::optional<LoopPlace> place = {};
 };
 
 struct ProcessSnapshot {
@@ -224,7 +227,9 @@ class Collector {
 
   /// One recording file, of a process that lives or not. Mode::kServe. Its errors come with
   /// `collect`, as `unreadable`.
-  static std::unique_ptr<Collector> of_file(std::string path, CollectorTiming timing = {});
+  /// `follow_link`: not where the path was not named by who asks, but found.
+  static std::unique_ptr<Collector> of_file(std::string path, CollectorTiming timing = {},
+                                            bool follow_link = true);
 
   /// What cannot be read is in `unreadable`; never throws but std::bad_alloc.
   HostSnapshot collect(const CollectOptions& options = {});

@@ -613,6 +613,16 @@ void write_process(Writer& json, const ProcessSnapshot& process, const JsonOptio
     }
   }
   json.end('}');
+  json.key("own_failures").begin('[');
+  for (const recording::OwnFailures& one : recording.own_failures) {
+    json.begin('{');
+    json.key("call").string(findings::own_call_name(one.call));
+    json.key("errno").string_or_null(findings::errno_name(one.error));
+    json.key("failed").integer(one.failed);
+    json.key("retried").integer(one.retried);
+    json.end('}');
+  }
+  json.end(']');
   json.end('}');
 }
 

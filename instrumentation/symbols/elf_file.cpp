@@ -13,6 +13,8 @@
 #include <limits>
 #include <string_view>
 
+#include "instrumentation/symbols/open_file.h"
+
 namespace loopscope::symbols {
 namespace {
 
@@ -22,6 +24,10 @@ constexpr std::uint64_t kMaxSmallSection = std::uint64_t{16} << 20;
 
 // GNU ld's, gold's and lld's build-ids have 8 to 32 bytes; --build-id=0x... is up to the user.
 constexpr std::size_t kMaxBuildId = 64;
+
+// Debug files are up to a few GB; a sparse file may claim to be of exabytes, and reading all of it
+// would take for ever.
+constexpr std::uint64_t kMaxSummed = std::uint64_t{4} << 30;
 
 FileIdentity identity_of(const struct stat& status) {
   const auto ns = [](const timespec& time) {
@@ -85,19 +91,14 @@ std::unique_ptr<ElfFile> ElfFile::open(const std::string& path, ModuleState& why
     why = gone ? ModuleState::kMissing : ModuleState::kUnreadable;
     return nullptr;
   };
-  // Looked at before it is opened, as opening a device may do something; and not waiting, in case
-  // it became a FIFO since.
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return failed(errno);
-  if (!S_ISREG(status.st_mode)) return failed(EINVAL);
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  const int fd = open_regular_file(path);
   if (fd < 0) return failed(errno);
+  struct stat status {};
 
   std::unique_ptr<ElfFile> file(new ElfFile);
   file->fd_ = fd;
   file->path_ = path;
   if (::fstat(fd, &status) != 0) return failed(errno);
-  if (!S_ISREG(status.st_mode)) return failed(EINVAL);
   file->identity_ = identity_of(status);
 
   ::elf_version(EV_CURRENT);
@@ -194,7 +195,7 @@ bool ElfFile::examine() {
 }
 
 bool ElfFile::crc_is(std::uint32_t crc) const {
-  if (fd_ < 0) return false;
+  if (fd_ < 0 || identity_.size > kMaxSummed) return false;
   std::vector<unsigned char> buffer(std::size_t{256} << 10);
   std::uint32_t actual = 0;
   std::uint64_t offset = 0;

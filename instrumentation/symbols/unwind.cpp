@@ -14,23 +14,33 @@
 #include <optional>
 #include <string_view>
 
+#include "instrumentation/symbols/as_user.h"
+#include "instrumentation/symbols/memory_left.h"
+#include "instrumentation/symbols/open_file.h"
+
 namespace loopscope::symbols {
 namespace {
 
 constexpr std::size_t kMostFrames = 128;
 
-/// Of whom find_elf() is asked: a module does not say.
+/// Of whom find_elf() is asked, and with whose rights: a module does not say.
 thread_local pid_t unwound_pid = 0;
+thread_local std::optional<std::uint32_t> unwound_as_user;
 
-/// A regular file, as an Elf that is read where it is needed. -1: no.
-int open_elf(const char* path, Elf** elf) {
-  const int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+/// As an Elf that is read where it is needed. -1: no.
+int open_elf(int fd, Elf** elf) {
   if (fd < 0) return -1;
+  *elf = ::elf_begin(fd, ELF_C_READ, nullptr);
+  if (*elf != nullptr) return fd;
+  ::close(fd);
+  return -1;
+}
+
+/// The kernel's link to the program, which has no name any more.
+int open_program(const std::string& exe) {
+  const int fd = ::open(exe.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   struct stat status {};
-  if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
-    *elf = ::elf_begin(fd, ELF_C_READ, nullptr);
-    if (*elf != nullptr) return fd;
-  }
+  if (fd < 0 || (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode))) return fd;
   ::close(fd);
   return -1;
 }
@@ -45,8 +55,7 @@ int find_elf(Dwfl_Module* module, void** user_data, const char* name, Dwarf_Addr
                : -1;
   }
   std::string path = name;
-  // Mapped devices: opening one may do something.
-  if (path.starts_with("/dev/") && !path.starts_with("/dev/shm/")) return -1;
+  bool is_program = false;
   constexpr std::string_view kDeleted = " (deleted)";
   if (path.ends_with(kDeleted)) {
     // The program itself can be had still.
@@ -57,8 +66,11 @@ int find_elf(Dwfl_Module* module, void** user_data, const char* name, Dwarf_Addr
       return -1;
     }
     path = exe;
+    is_program = true;
   }
-  const int fd = open_elf(path.c_str(), elf);
+  const AsUser user(unwound_as_user);
+  if (!user.done()) return -1;
+  const int fd = open_elf(is_program ? open_program(path) : open_regular_file(path), elf);
   if (fd >= 0) *file_name = ::strdup(path.c_str());
   return fd;
 }
@@ -228,15 +240,20 @@ std::optional<std::uint64_t> find_frame_pointer(const process::StackCopy& copy, 
 
 }  // namespace
 
-UnwoundStack unwind(const process::StackCopy& copy) {
+UnwoundStack unwind(const process::StackCopy& copy, std::optional<std::uint32_t> as_user) {
   UnwoundStack stack;
   const auto failed = [&stack](const char* what) {
     const char* message = dwfl_errmsg(-1);
     stack.why = std::string(what) + ": " + (message != nullptr ? message : "unknown error");
     return stack;
   };
+  if (memory_left() < kLeastMemoryLeft) {
+    stack.why = "too little memory is left to unwind it";
+    return stack;
+  }
   ::elf_version(EV_CURRENT);
   unwound_pid = copy.pid;
+  unwound_as_user = as_user;
   const std::unique_ptr<Dwfl, decltype(&dwfl_end)> dwfl(dwfl_begin(&kCallbacks), dwfl_end);
   if (dwfl == nullptr) return failed("cannot begin");
   if (dwfl_linux_proc_report(dwfl.get(), copy.pid) != 0 ||

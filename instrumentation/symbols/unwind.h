@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,9 @@ struct UnwoundStack {
   std::string why;  // it is not complete
 };
 
-/// The process must still have its code mapped as it was when `copy` was made.
-UnwoundStack unwind(const process::StackCopy& copy);
+/// The process must still have its code mapped as it was when `copy` was made. `as_user`: whose
+/// rights the files it has mapped are opened with (AsUser).
+UnwoundStack unwind(const process::StackCopy& copy,
+                    std::optional<std::uint32_t> as_user = std::nullopt);
 
 }  // namespace loopscope::symbols

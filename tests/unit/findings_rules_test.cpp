@@ -62,9 +62,10 @@ TEST(Rules, AreListedOnceEachWithTheirSeverities) {
     EXPECT_FALSE(rule.severities.empty()) << rule.name;
     EXPECT_STRNE(rule.summary, "");
   }
-  EXPECT_EQ(names, (std::set<std::string>{"loop-stall", "busy-spin", "fork-without-loop-fork",
-                                          "backend-rebuilt", "timer-lag", "fd-limit",
-                                          "batch-saturated", "records-dropped", "fd-growth"}));
+  EXPECT_EQ(names,
+            (std::set<std::string>{"loop-stall", "busy-spin", "fork-without-loop-fork",
+                                   "backend-rebuilt", "timer-lag", "fd-limit", "batch-saturated",
+                                   "records-dropped", "own-failures", "fd-growth"}));
 }
 
 /// A server that has run for a minute and opened a file every second, which nobody closes or uses.
@@ -593,6 +594,41 @@ TEST(RecordsDropped, SaysWhatAndHowMany) {
   only(all, "records-dropped", Severity::kInfo);
   EXPECT_EQ(all[0].count, 9u);
   EXPECT_NE(all[0].title.find("7 watchers, 2 fds"), std::string::npos) << all[0].title;
+}
+
+// --- own-failures --------------------------------------------------------------------------------
+
+TEST(OwnFailures, SayWhichCallWithWhatAndHowOften) {
+  RecordingSnapshot recording = healthy_recording();
+  recording.own_failures = {{recording::OwnCall::kMadvise, ENOSPC, 3, 0},
+                            {recording::OwnCall::kOpen, EINTR, 0, 5},
+                            {recording::OwnCall::kOther, 0, 1, 0}};
+  const auto all = found(recording);
+  only(all, "own-failures", Severity::kInfo);
+  EXPECT_EQ(all[0].count, 4u);
+  EXPECT_EQ(all[0].title,
+            "system calls of loopscope's own failed: madvise ENOSPC 3 times, others once");
+  EXPECT_NE(all[0].advice.find("LOOPSCOPE_DIR"), std::string::npos) << all[0].advice;
+}
+
+TEST(OwnFailures, AreSilentOfCallsThatWereMadeAgain) {
+  RecordingSnapshot recording = healthy_recording();
+  recording.own_failures = {{recording::OwnCall::kMadvise, EINTR, 0, 12}};
+  EXPECT_TRUE(found(recording).empty());
+}
+
+TEST(OwnFailures, HaveWordsForEveryCallAndForNone) {
+  std::set<std::string> names;
+  for (std::uint32_t call = 1; call < static_cast<std::uint32_t>(recording::OwnCall::kCount);
+       ++call) {
+    names.insert(own_call_name(static_cast<recording::OwnCall>(call)));
+  }
+  EXPECT_EQ(names.size(), static_cast<std::size_t>(recording::OwnCall::kCount) - 1);
+  EXPECT_FALSE(names.contains("others"));
+  EXPECT_STREQ(own_call_name(static_cast<recording::OwnCall>(4711)), "others");
+  EXPECT_EQ(errno_name(ENOSPC), "ENOSPC");
+  EXPECT_EQ(errno_name(4711), "errno 4711");
+  EXPECT_EQ(errno_name(0), "");
 }
 
 // --- words ---------------------------------------------------------------------------------------

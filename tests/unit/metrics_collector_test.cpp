@@ -122,6 +122,8 @@ HostSnapshot full_host() {
   loop.poll_wait =
       times({1 * kMicrosecond, 1 * kMicrosecond + 1, 128 * kMicrosecond, 60 * kSecond});
   process.recording.dropped[1] = 7;
+  process.recording.own_failures = {{recording::OwnCall::kMadvise, ENOSPC, 3, 0},
+                                    {recording::OwnCall::kOpen, EINTR, 1, 5}};
   findings::Finding finding;
   finding.rule = "loop-stall";
   finding.severity = findings::Severity::kError;
@@ -151,6 +153,7 @@ TEST(Metrics, HaveTheNamesAndTypesOfTheContract) {
       {"loopscope_active_ready_ratio", "gauge"},
       {"loopscope_findings", "gauge"},
       {"loopscope_dropped_records_total", "counter"},
+      {"loopscope_own_failures_total", "counter"},
       {"loopscope_build_info", "gauge"},
       {"process_open_fds", "gauge"},
       {"process_max_fds", "gauge"},
@@ -174,6 +177,14 @@ TEST(Metrics, SayWhatIsInTheSnapshot) {
   EXPECT_EQ(text.value("loopscope_findings", {{"rule", "loop-stall"}, {"severity", "error"}}), 1);
   EXPECT_EQ(text.value("loopscope_findings", {{"rule", "loop-stall"}, {"severity", "warning"}}), 0);
   EXPECT_EQ(text.value("loopscope_dropped_records_total", {{"kind", "watchers"}}), 7);
+  const auto own = [&](const char* call, const char* error, const char* outcome) {
+    return text.value("loopscope_own_failures_total",
+                      {{"call", call}, {"errno", error}, {"outcome", outcome}});
+  };
+  EXPECT_EQ(own("madvise", "ENOSPC", "gave_up"), 3);
+  EXPECT_EQ(own("open", "EINTR", "gave_up"), 1);
+  EXPECT_EQ(own("open", "EINTR", "retried"), 5);
+  EXPECT_EQ(text.all("loopscope_own_failures_total").size(), 3u);
   EXPECT_EQ(text.value("loopscope_build_info", {{"version", "0.1.0"}}), 1);
   EXPECT_EQ(text.value("process_open_fds"), 12);
   EXPECT_EQ(text.value("process_max_fds"), 1024);

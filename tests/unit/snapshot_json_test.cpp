@@ -55,11 +55,12 @@ TEST(Json, HasExactlyTheDocumentedFields) {
   EXPECT_EQ(keys(root["server"]), (Set{"version", "mode"}));
   EXPECT_EQ(keys(root["unreadable"][0]), (Set{"path", "error"}));
   const json& process = root["processes"][0];
-  EXPECT_EQ(keys(process), (Set{"id",      "pid",         "parent_pid",     "run_pid",
-                                "command", "argv",        "source",         "started_at",
-                                "state",   "ended",       "uptime_seconds", "exit_status",
-                                "signal",  "cpu_seconds", "resident_bytes", "recording",
-                                "loops",   "fds",         "findings",       "dropped"}));
+  EXPECT_EQ(keys(process), (Set{"id",          "pid",         "parent_pid",     "run_pid",
+                                "command",     "argv",        "source",         "started_at",
+                                "state",       "ended",       "uptime_seconds", "exit_status",
+                                "signal",      "cpu_seconds", "resident_bytes", "recording",
+                                "loops",       "fds",         "findings",       "dropped",
+                                "own_failures"}));
   EXPECT_EQ(keys(process["recording"]), (Set{"path", "version", "clock", "error"}));
   EXPECT_EQ(keys(process["fds"]),
             (Set{"open", "limit", "peak", "opened", "closed", "by_kind", "opened_by_kind",

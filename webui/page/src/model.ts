@@ -188,6 +188,8 @@ export interface Process {
   fds: Descriptors | null;
   findings: Finding[] | null;
   dropped: Record<string, number> | null;
+  /** Since loopscope counts them: system calls of its own that failed. */
+  own_failures?: { call: string; errno: string | null; failed: number; retried: number }[] | null;
 }
 
 export interface Snapshot {

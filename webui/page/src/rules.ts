@@ -327,6 +327,19 @@ export const rules: Readonly<Record<string, Rule>> = {
     },
     look: ({ dropped }) => (dropped === null ? { state: 'blind', text: 'Not told by this source.' } : { state: 'clear', text: 'Nothing was dropped.' }),
   },
+  'own-failures': {
+    about: 'system calls of loopscope’s own that failed',
+    headline: () => 'Calls of loopscope’s own failed',
+    consequence: () => 'The program did not notice. What loopscope wanted to know or to write down by them may be missing here.',
+    numbers: ({ process }) =>
+      (process.own_failures ?? []).filter(({ failed }) => failed > 0).map(({ call, errno, failed }) => [[call, errno].filter(Boolean).join(' '), format.exact(failed)]),
+    commands: ({ process }) => report(process, '', 'What the recording says of itself, and of the rest.'),
+    look: ({ own_failures }) => {
+      if (!own_failures) return { state: 'blind', text: 'Not told by this source.' };
+      const retried = own_failures.reduce((total, one) => total + one.retried, 0);
+      return { state: 'clear', text: retried === 0 ? 'None failed.' : `None was given up; ${format.exact(retried)} had to be made again.` };
+    },
+  },
 };
 
 /** The rules in their order, with what each has to say of a process of this age; `found` where it has a finding. */

@@ -74,6 +74,7 @@ export function process(changes: Partial<Process> = {}): Process {
     fds: null,
     findings: [],
     dropped: {},
+    own_failures: [],
     ...changes,
   };
 }

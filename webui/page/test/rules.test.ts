@@ -26,6 +26,7 @@ const process_ = process({
   argv: ['/usr/bin/app', '--name', 'a b'],
   fds: descriptors({ open: 900, limit: 1000 }),
   dropped: { fds: 3, loops: 0 },
+  own_failures: [{ call: 'madvise', errno: 'ENOSPC', failed: 2, retried: 1 }],
   recording: { path: '/dev/shm/ls/12-1.loopscope', version: 2, clock: 'tsc', error: null },
   loops: [loop({ name: 'main', thread_id: 77, iterations: 5000, timer_lag_seconds: wire([[0.2, 2000]]), busy_turn_seconds: wire([[0.3, 5000]]) })],
 });

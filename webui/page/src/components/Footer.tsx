@@ -5,6 +5,7 @@ import * as format from '../format';
 export function Footer({ app }: { app: App }) {
   const process = app.process?.latest ?? null;
   const dropped = Object.entries(process?.dropped ?? {}).filter(([, n]) => n > 0);
+  const failed = (process?.own_failures ?? []).filter((one) => one.failed > 0);
   const recording = process?.recording ?? null;
   const facts = [
     app.store.server && `loopscope ${app.store.server.version}, ${app.store.server.mode}`,
@@ -18,6 +19,11 @@ export function Footer({ app }: { app: App }) {
       {dropped.length > 0 && (
         <span class="badge warn" data-testid="dropped">
           dropped: {dropped.map(([kind, n]) => `${format.count(n)} ${kind}`).join(', ')}
+        </span>
+      )}
+      {failed.length > 0 && (
+        <span class="badge warn" data-testid="own-failures">
+          loopscope's own calls failed: {failed.map((one) => `${[one.call, one.errno].filter(Boolean).join(' ')} ${format.count(one.failed)}×`).join(', ')}
         </span>
       )}
       {recording?.error && <span class="badge warn">not in a file: {recording.error}</span>}
