@@ -70,7 +70,7 @@ void values(std::string_view text) {
 /// Another site's page must never be answered, whatever the port, the case, the dots and the zone.
 void hosts(std::string_view text) {
   static const Endpoint endpoint = *parse_endpoint("127.0.0.1", 9464);
-  if (host_allowed(text, endpoint, false)) {
+  if (host_allowed(text, endpoint, {})) {
     std::string rest(text);
     std::transform(rest.begin(), rest.end(), rest.begin(),
                    [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
@@ -86,8 +86,8 @@ void hosts(std::string_view text) {
                                     rest.find_first_not_of("0123456789", 1) == std::string::npos)),
          "only names of this machine are answered to");
   }
-  host_allowed(text, endpoint, true);
-  if (origin_allowed(text, "127.0.0.1:9464"))
+  host_allowed(text, endpoint, {true, {}});
+  if (origin_allowed(text, "127.0.0.1:9464", false))
     must(text.find("127.0.0.1:9464") != std::string_view::npos, "an origin is this server's own");
   must(!token_matches(text, "a-token-nobody-guesses-0123456789") ||
            text.find("a-token-nobody-guesses-0123456789") != std::string_view::npos,

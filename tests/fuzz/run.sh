@@ -45,7 +45,8 @@ reap() {
   local target="${running[0]%%:*}" pid="${running[0]##*:}" artifact
   running=("${running[@]:1}")
   if wait "$pid"; then
-    echo "fuzz $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$build/$target.log" | awk '{n += $1} END {print n + 0}') inputs in ${seconds} s," \
+    # The line that docs/reliability.md is renewed from (scripts/reliability.py).
+    echo "reliability: fuzz-${target//_/-}: $(sed -n 's/^stat::number_of_executed_units: *//p' "$build/$target.log" | awk '{n += $1} END {print n + 0}') inputs in ${seconds} s," \
       "$(sed -n 's/.*cov: \([0-9]*\).*/\1/p' "$build/$target.log" | tail -1) edges"
     return
   fi

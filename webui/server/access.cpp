@@ -2,7 +2,9 @@
 #include "webui/server/access.h"
 
 #include <arpa/inet.h>
+#include <limits.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -41,6 +43,13 @@ std::optional<std::string_view> name_of(std::string_view host) {
   }
   if (name.empty()) return std::nullopt;
   return name;
+}
+
+bool is_address(std::string_view text) {
+  in6_addr parsed;
+  const std::string terminated(text);
+  return inet_pton(AF_INET, terminated.c_str(), &parsed) == 1 ||
+         inet_pton(AF_INET6, terminated.c_str(), &parsed) == 1;
 }
 
 }  // namespace
@@ -84,16 +93,41 @@ std::string authority(const std::string& literal, std::uint16_t port) {
   return (v6 ? "[" + literal + "]" : literal) + ":" + std::to_string(port);
 }
 
-bool host_allowed(std::string_view host, const Endpoint& endpoint, bool any_name) {
-  const std::optional<std::string_view> name = name_of(host);
-  if (!name) return false;
-  return any_name || equal_ignoring_case(*name, endpoint.literal) ||
-         equal_ignoring_case(*name, "localhost") || *name == "127.0.0.1" || *name == "::1";
+std::vector<std::string> names_of_this_machine() {
+  char name[HOST_NAME_MAX + 1] = "";
+  if (gethostname(name, sizeof name) != 0) return {};
+  name[HOST_NAME_MAX] = '\0';
+  std::vector<std::string> names;
+  if (name[0] != '\0') names.emplace_back(name);
+  if (const char* dot = std::strchr(name, '.'); dot != nullptr && dot != name) {
+    names.emplace_back(name, static_cast<std::size_t>(dot - name));
+  }
+  return names;
 }
 
-bool origin_allowed(std::string_view origin, std::string_view host) {
-  // https: a proxy that adds TLS passes Host on.
+bool is_host_name(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+           c == '_';
+  });
+}
+
+bool host_allowed(std::string_view host, const Endpoint& endpoint, const HostNames& known) {
+  const std::optional<std::string_view> name = name_of(host);
+  if (!name) return false;
+  if (known.any || equal_ignoring_case(*name, endpoint.literal) ||
+      equal_ignoring_case(*name, "localhost") || *name == "127.0.0.1" || *name == "::1") {
+    return true;
+  }
+  if (!endpoint.loopback && is_address(*name)) return true;
+  return std::any_of(known.names.begin(), known.names.end(),
+                     [&](const std::string& each) { return equal_ignoring_case(*name, each); });
+}
+
+bool origin_allowed(std::string_view origin, std::string_view host, bool tls) {
+  // https without TLS of our own: a proxy that adds it passes Host on.
   for (const std::string_view scheme : {"http://", "https://"}) {
+    if (tls && scheme == "http://") continue;
     if (origin.size() > scheme.size() &&
         equal_ignoring_case(origin.substr(0, scheme.size()), scheme)) {
       return equal_ignoring_case(origin.substr(scheme.size()), host);

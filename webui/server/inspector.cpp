@@ -23,6 +23,9 @@ webui::ServerOptions server_options(const InspectorOptions& options) {
   server.port = options.port;
   server.token = options.token;
   server.insecure = options.insecure;
+  server.host_names = options.host_names;
+  server.tls_certificate = options.tls_certificate;
+  server.tls_key = options.tls_key;
   server.max_streams = options.max_streams;
   // Read here, not per request: by then another thread of the host may call setenv(3).
   // Not in a setuid program: what a link of the user's there points to would be served with its

@@ -3,7 +3,7 @@
 // The HTTP server of docs/http-api.md: page, snapshot, stream, metrics. It knows snapshots only,
 // not where they come from.
 //
-// Only this part of loopscope uses CivetWeb; docs of what was learned about it: server.cpp.
+// Connections and what they may cost: http_server.h. HTTP itself: http_message.h.
 #pragma once
 
 #include <chrono>
@@ -11,6 +11,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "webui/server/stream_hub.h"
 
@@ -24,7 +25,13 @@ struct ServerOptions {
   /// If set, the API and the metrics want `Authorization: Bearer TOKEN`.
   std::string token;
   bool insecure = false;
-  /// Streams at once; one more is answered 503. Each costs a sleeping thread.
+  /// What this machine is called besides its addresses, "localhost" and its own name: without a
+  /// token, requests to other names are refused (DNS rebinding).
+  std::vector<std::string> host_names;
+  /// If set, https, with this certificate and key (PEM files; the key may be in the certificate's).
+  std::string tls_certificate;
+  std::string tls_key;
+  /// Streams at once; one more is answered 503. Each costs a descriptor.
   unsigned max_streams = 56;
   /// If set, the page's files are read from here on every request instead of those compiled in.
   std::string page_directory;
@@ -35,28 +42,29 @@ struct ServerOptions {
   std::chrono::milliseconds timeout{10'000};
 };
 
-/// The server cannot start: what() names the address and says what to do.
+/// The server cannot start: what() names the address or the file and says what to do.
 class ServerError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Serves until destroyed. Connections are served on max_streams + kSpareThreads threads of its
-/// own, named "loopscope-http", with all signals blocked; one more takes the stream's snapshots.
+/// Serves until destroyed. One thread ("loopscope-http") has all connections, four
+/// ("loopscope-work") compute answers, one ("loopscope-tick") takes the stream's snapshots; all
+/// with all signals blocked. Descriptors: kOtherDescriptors + max_streams at most.
 ///
 /// Thread-safety: construct and destroy on any thread; accessors from any.
 /// Fork: a child has no server. Destroying the child's copy frees nothing (its threads, and locks
 /// they may have held, are not there to be waited for).
-/// SIGPIPE: CivetWeb sets it to be ignored from each thread it starts; the constructor puts the
-/// host's disposition back. A SIGPIPE handler that the host installs on another thread meanwhile
-/// may be lost.
+/// Signals: it raises none, SIGPIPE neither.
 class Server {
  public:
-  /// Threads that streams never take: page, snapshot and metrics always find one.
-  static constexpr unsigned kSpareThreads = 8;
+  static constexpr unsigned kThreads = 6;
+  /// Apart from streams: connections whose requests are on their way or being answered, and two.
+  static constexpr unsigned kOtherDescriptors = 98;
 
   /// Throws ServerError if the address cannot be listened on, std::invalid_argument for options
-  /// that make no sense. `provider` is called on several threads at once.
+  /// that make no sense (a certificate that cannot be used among them). `provider` is called on
+  /// several threads at once.
   Server(const ServerOptions& options, SnapshotProvider provider);
   /// Ends all connections and joins the threads; takes as long as a snapshot that is being taken.
   ~Server();
@@ -69,7 +77,7 @@ class Server {
   void finish(std::chrono::milliseconds patience);
 
   std::uint16_t port() const;
-  /// "http://127.0.0.1:41234/"; for a wildcard address the loopback one.
+  /// "http://127.0.0.1:41234/", or https; for a wildcard address the loopback one.
   std::string url() const;
 
  private:

@@ -19,7 +19,8 @@ std::optional<std::string> scrape_target(std::string_view host) {
   return std::string(host);
 }
 
-std::string service_discovery_json(const snapshot::HostSnapshot& host, const std::string& target) {
+std::string service_discovery_json(const snapshot::HostSnapshot& host, const std::string& target,
+                                   bool tls) {
   const std::string address = snapshot::json_string(target);
   std::set<std::string> listed;  // a process may have two recordings, the library's and the probe's
   std::string out = "[";
@@ -47,6 +48,7 @@ std::string service_discovery_json(const snapshot::HostSnapshot& host, const std
       out += std::string(first ? "\"" : ",\"") + name + "\":" + snapshot::json_string(value);
       first = false;
     }
+    if (tls) out += ",\"__scheme__\":\"https\"";
     out += "}}";
   }
   return out + "]\n";

@@ -23,6 +23,8 @@ std::optional<std::string> scrape_target(std::string_view host);
 
 /// Every process of `host` that runs, each once. The labels `process` and `pid` are those that
 /// /metrics puts on the series of all processes: so series are the same either way.
-std::string service_discovery_json(const snapshot::HostSnapshot& host, const std::string& target);
+/// `tls`: they are asked by https.
+std::string service_discovery_json(const snapshot::HostSnapshot& host, const std::string& target,
+                                   bool tls = false);
 
 }  // namespace loopscope::webui

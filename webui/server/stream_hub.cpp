@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "instrumentation/snapshot/json.h"
+#include "webui/server/failures.h"
 
 namespace loopscope::webui {
 namespace {
@@ -215,8 +216,23 @@ void StreamHub::finish(std::chrono::milliseconds patience) {
 void StreamHub::stop() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
-  news_.notify_all();
+  tell();
   wakeup_.notify_all();
+}
+
+void StreamHub::on_news(std::function<void()> listener) {
+  const std::lock_guard lock(mutex_);
+  listener_ = std::move(listener);
+}
+
+/// With the lock.
+void StreamHub::tell() {
+  news_.notify_all();
+  if (listener_) listener_();
+}
+
+bool StreamHub::has_news(const Subscription& subscription) const {
+  return snapshot_ && (!subscription.started_ || subscription.seen_ < newest_);
 }
 
 std::unique_ptr<StreamHub::Subscription> StreamHub::subscribe() {
@@ -241,6 +257,7 @@ void StreamHub::tick() {
       frames_.clear();
       queued_bytes_ = 0;
       snapshot_.reset();
+      first_.reset();
       wakeup_.wait(lock, [this] { return stopping_ || streams_ > 0; });
       continue;
     }
@@ -264,6 +281,7 @@ void StreamHub::tick() {
       frame.position = std::make_shared<const StreamPosition>(position_after(*taken, *before));
     } catch (const std::exception&) {
       taken.reset();  // out of memory, say: the streams wait, the next tick tries again
+      count_failure(Failure::kStream);
     }
 
     lock.lock();
@@ -272,16 +290,17 @@ void StreamHub::tick() {
       queued_bytes_ += frame.bytes->size();
       frames_.push_back(std::move(frame));
       ++newest_;
+      first_.reset();
       while (frames_.size() > kQueuedFrames ||
              (frames_.size() > 1 && queued_bytes_ > kQueuedBytes)) {
         queued_bytes_ -= frames_.front().bytes->size();
         frames_.pop_front();
       }
-      news_.notify_all();
+      tell();
     }
     if (last_one) {
       finished_ = true;
-      news_.notify_all();
+      tell();
     }
     // A snapshot that takes long must not keep a core busy: rest at least as long as it took.
     const auto now = std::chrono::steady_clock::now();
@@ -290,28 +309,64 @@ void StreamHub::tick() {
   }
 }
 
+StreamHub::Next StreamHub::Subscription::poll() {
+  const std::lock_guard lock(hub_.mutex_);
+  if (hub_.stopping_) return {Next::kEnd, nullptr};
+  if (!hub_.has_news(*this)) return {hub_.finished_ ? Next::kEnd : Next::kNothing, nullptr};
+  if (std::shared_ptr<const std::string> frame = shared_frame()) {
+    return {Next::kFrame, std::move(frame)};
+  }
+  return {Next::kOwnFrame, nullptr};
+}
+
+/// With the lock, when there is news: what others send too; null: there is no such.
+std::shared_ptr<const std::string> StreamHub::Subscription::shared_frame() {
+  if (!started_) {
+    if (!hub_.first_) return nullptr;
+    position_ = hub_.frames_.back().position;
+    seen_ = hub_.newest_;
+    started_ = true;
+    return hub_.first_;
+  }
+  const std::uint64_t oldest = hub_.newest_ - hub_.frames_.size() + 1;
+  if (seen_ + 1 < oldest) return nullptr;
+  const Frame& frame = hub_.frames_[static_cast<std::size_t>(seen_ + 1 - oldest)];
+  ++seen_;
+  position_ = frame.position;
+  return frame.bytes;
+}
+
 std::shared_ptr<const std::string> StreamHub::Subscription::next() {
   std::unique_lock lock(hub_.mutex_);
-  const auto has_news = [this] { return hub_.snapshot_ && (!started_ || seen_ < hub_.newest_); };
-  hub_.news_.wait(lock, [&] { return hub_.stopping_ || hub_.finished_ || has_news(); });
-  if (hub_.stopping_ || !has_news()) return nullptr;
-
-  const std::uint64_t oldest = hub_.newest_ - hub_.frames_.size() + 1;
-  if (started_ && seen_ + 1 >= oldest) {
-    const Frame& frame = hub_.frames_[static_cast<std::size_t>(seen_ + 1 - oldest)];
-    ++seen_;
-    position_ = frame.position;
-    return frame.bytes;
+  hub_.news_.wait(lock,
+                  [this] { return hub_.stopping_ || hub_.finished_ || hub_.has_news(*this); });
+  if (hub_.stopping_ || !hub_.has_news(*this)) return nullptr;
+  if (!started_) {
+    // Made on one's own thread, once for all who begin at the same time.
+    lock.unlock();
+    const std::lock_guard making(hub_.making_first_);
+    lock.lock();
+    if (!hub_.first_) {
+      const std::shared_ptr<const snapshot::HostSnapshot> whole = hub_.snapshot_;
+      const std::uint64_t number = hub_.newest_;
+      const std::shared_ptr<const StreamPosition> position = hub_.frames_.back().position;
+      lock.unlock();
+      std::shared_ptr<const std::string> first = first_event_of(*whole);
+      lock.lock();
+      if (number == hub_.newest_) hub_.first_ = first;
+      position_ = position;
+      seen_ = number;
+      started_ = true;
+      return first;
+    }
   }
-  // New here, or too far behind: a frame of one's own, made on one's own thread.
+  if (std::shared_ptr<const std::string> frame = shared_frame()) return frame;
+  // Too far behind: a frame of one's own.
   const std::shared_ptr<const snapshot::HostSnapshot> whole = hub_.snapshot_;
   const std::shared_ptr<const StreamPosition> position =
-      started_ ? std::exchange(position_, hub_.frames_.back().position) : nullptr;
-  position_ = hub_.frames_.back().position;
+      std::exchange(position_, hub_.frames_.back().position);
   seen_ = hub_.newest_;
-  started_ = true;
   lock.unlock();
-  if (!position) return first_event_of(*whole);
   snapshot::HostSnapshot news = *whole;
   trim_to_news(news, *position);
   return event_of(news);

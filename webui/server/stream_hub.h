@@ -65,7 +65,18 @@ class StreamHub {
   StreamHub(const StreamHub&) = delete;
   StreamHub& operator=(const StreamHub&) = delete;
 
-  /// One client's place in the stream. Used by one thread.
+  /// What a stream that does not want to wait is to do next.
+  struct Next {
+    enum What {
+      kNothing,   // there is no news: the listener will be called
+      kFrame,     // send `frame`
+      kOwnFrame,  // next() gives it at once, but makes it first, which takes a while
+      kEnd,       // as when next() gives null
+    } what;
+    std::shared_ptr<const std::string> frame;
+  };
+
+  /// One client's place in the stream. Used by one thread at a time.
   class Subscription {
    public:
     explicit Subscription(StreamHub& hub) : hub_(hub) {}
@@ -76,13 +87,22 @@ class StreamHub {
     /// Blocks for the next frame, the bytes of one server-sent event. Null: the server shuts down,
     /// or this stream has had its last frame.
     std::shared_ptr<const std::string> next();
+    /// Does not block.
+    Next poll();
 
    private:
+    friend class StreamHub;
+    std::shared_ptr<const std::string> shared_frame();
+
     StreamHub& hub_;
     bool started_ = false;
     std::uint64_t seen_ = 0;
     std::shared_ptr<const StreamPosition> position_;
   };
+
+  /// Called, on whatever thread has news, when poll() may say something else than before; must not
+  /// call back. To be set before the first subscription.
+  void on_news(std::function<void()> listener);
 
   /// None: there are max_streams already.
   std::unique_ptr<Subscription> subscribe();
@@ -102,6 +122,8 @@ class StreamHub {
 
   void tick();
   void leave();
+  void tell();
+  bool has_news(const Subscription& subscription) const;
 
   const SnapshotProvider provider_;
   const std::chrono::milliseconds interval_;
@@ -119,6 +141,11 @@ class StreamHub {
   std::deque<Frame> frames_;
   std::size_t queued_bytes_ = 0;
   std::shared_ptr<const snapshot::HostSnapshot> snapshot_;  // what frames_.back() was made from
+  std::function<void()> listener_;
+
+  // What a stream begins with, if one has begun since the newest frame: all that do send the same.
+  std::mutex making_first_;  // taken before mutex_
+  std::shared_ptr<const std::string> first_;
   std::thread ticker_;
 };
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "loopscope/export.h"
 
@@ -24,7 +25,15 @@ struct InspectorOptions {
   std::string token;
   /// Says that listening beyond loopback without a token is meant.
   bool insecure = false;
-  /// Streams served at once; one more is answered 503. Each costs a (sleeping) thread.
+  /// What this machine is called besides its addresses, "localhost" and its own name. Without a
+  /// token, requests to other names are refused: another site's page may have found us by a name
+  /// of its own (DNS rebinding).
+  std::vector<std::string> host_names;
+  /// If set, https, with this certificate and its private key: PEM files, the key may be in the
+  /// certificate's. Needs OpenSSL 3, which is loaded then (docs/security.md).
+  std::string tls_certificate;
+  std::string tls_key;
+  /// Streams served at once; one more is answered 503. Each costs a descriptor.
   unsigned max_streams = 56;
 };
 
@@ -45,7 +54,8 @@ class LOOPSCOPE_EXPORT InspectorError : public std::runtime_error {
 class LOOPSCOPE_EXPORT Inspector {
  public:
   /// All loops of this process. Throws InspectorError if the address cannot be listened on,
-  /// std::invalid_argument for options that make no sense.
+  /// std::invalid_argument for options that make no sense, a certificate that cannot be used
+  /// among them.
   explicit Inspector(const InspectorOptions& options = {});
   /// Only this loop.
   explicit Inspector(const Loop& loop, const InspectorOptions& options = {});
@@ -54,7 +64,7 @@ class LOOPSCOPE_EXPORT Inspector {
   Inspector& operator=(const Inspector&) = delete;
 
   std::uint16_t port() const;
-  /// "http://127.0.0.1:41234/"
+  /// "http://127.0.0.1:41234/", or https
   std::string url() const;
 
  private:
