@@ -19,6 +19,7 @@
 #include <tuple>
 #include <utility>
 
+#include "cli/output_file.h"
 #include "instrumentation/findings/blame.h"
 #include "instrumentation/findings/check_rules.h"
 
@@ -193,17 +194,6 @@ Error unwritable(const std::string& path, const char* step, int error) {
                                                                 : Error::Code::kSystem,
           "cannot write the baseline " + path + ": " + step + ": " + std::strerror(error) +
               "; what was there is as it was"};
-}
-
-/// 0, or the errno.
-int write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t wrote = ::write(fd, text.data(), text.size());
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) return errno;
-    text.remove_prefix(static_cast<std::size_t>(wrote));
-  }
-  return 0;
 }
 
 /// What a file made by open(2) would get.

@@ -3,7 +3,6 @@
 // loopscope check: runs a program with the probe in it and in all that it starts, and judges what
 // each process leaves open and does wrong with its descriptors. Its exit status is a build's
 // verdict: PROGRAM's own if it failed, else whether anything was found.
-#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -36,6 +36,7 @@
 #include "cli/duration.h"
 #include "cli/launch.h"
 #include "cli/observation.h"
+#include "cli/output_file.h"
 #include "cli/report.h"
 #include "cli/stall_watch.h"
 #include "instrumentation/findings/suppressions.h"
@@ -81,8 +82,7 @@ struct Options {
 /// A report and where it goes.
 struct Output {
   ReportFormat format = ReportFormat::kText;
-  std::string path;  // for messages
-  int fd = -1;
+  OutputFile file;
 };
 
 std::string read_text_file(const std::string& path) {
@@ -129,33 +129,26 @@ std::vector<Output> open_outputs(const Options& options) {
         "--format says the form of one report; with several, write -o FORMAT:PATH for each");
   }
   for (const std::string& text : options.outputs) {
-    Output output;
+    ReportFormat wanted = ReportFormat::kText;
+    std::string path = text;
     if (const auto target = report_target(text)) {
-      output.format = target->format;
-      output.path = target->path;
-    } else if (format) {
-      output.path = text;
-    } else {
+      wanted = target->format;
+      path = target->path;
+    } else if (!format) {
       throw std::invalid_argument("-o " + text +
                                   ": which format? Write format:path (text, json, junit, sarif, "
                                   "github), or a path that ends in .json, .xml, .sarif or .txt");
     }
     // --format says it for one file, whatever its name.
     if (format && options.outputs.size() == 1 && text.find(':') == std::string::npos) {
-      output.format = *format;
+      wanted = *format;
     }
-    if (output.path != "-" && std::any_of(outputs.begin(), outputs.end(), [&](const Output& other) {
-          return other.path == output.path;
+    if (path != "-" && std::any_of(outputs.begin(), outputs.end(), [&](const Output& other) {
+          return other.file.path() == path;
         })) {
-      throw std::invalid_argument("-o " + output.path + ": given twice, and can hold one report");
+      throw std::invalid_argument("-o " + path + ": given twice, and can hold one report");
     }
-    output.fd = output.path == "-"
-                    ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
-                    : open(output.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (output.fd < 0) {
-      throw std::system_error(errno, std::generic_category(), "cannot write " + output.path);
-    }
-    outputs.push_back(output);
+    outputs.push_back({wanted, OutputFile(path, OutputFile::Before::kStays)});
   }
   return outputs;
 }
@@ -169,18 +162,14 @@ bool wants_colour(const Options& options) {
 }
 
 /// False if one could not be written: said.
-bool write_reports(const Options& options, const std::vector<Output>& outputs,
+bool write_reports(const Options& options, std::vector<Output>& outputs,
                    const CheckResult& result) {
   bool good = true;
-  for (const Output& output : outputs) {
+  for (Output& output : outputs) {
     std::ostringstream text;
     write_check_report(text, result, output.format);
-    // A pipe has no length.
-    int error = ftruncate(output.fd, 0) != 0 && errno != EINVAL ? errno : 0;
-    if (error == 0) error = write_all(output.fd, text.str());
-    if (error == 0 && close(output.fd) != 0 && errno != EINTR) error = errno;
-    if (error != 0) {
-      say("cannot write " + output.path + ": " + std::strerror(error));
+    if (const int error = output.file.write(text.str()); error != 0) {
+      say("cannot write " + output.file.path() + ": " + std::strerror(error));
       good = false;
     }
   }
@@ -206,10 +195,13 @@ bool write_suppressions(const std::string& path, const CheckResult& result) {
     text += "\n";
   }
   if (path == "-") return write_all(STDERR_FILENO, text) == 0;
-  std::ofstream file(path, std::ios::trunc | std::ios::binary);
-  file << text << std::flush;
-  if (file) return true;
-  say("cannot write " + path + ": " + std::strerror(errno));
+  try {
+    const int error = OutputFile(path, OutputFile::Before::kGoes).write(text);
+    if (error == 0) return true;
+    say("cannot write " + path + ": " + std::strerror(error));
+  } catch (const std::system_error& error) {
+    say(error.what());
+  }
   return false;
 }
 
@@ -307,6 +299,65 @@ void take_as_known(const Baseline& baseline, CheckResult& result) {
   result.baseline = true;
 }
 
+/// What comes of a run that is over: its reports, and the exit status.
+int conclude(const Options& options, const CheckPolicy& policy, std::vector<Output>& outputs,
+             const std::optional<Push>& pushed, const std::string& unseen,
+             const std::string& directory, CheckTree& tree, StallWatch* watch,
+             CheckResult& result) {
+  std::vector<TreeImage> images = tree.finish();
+  if (watch) {
+    for (TreeImage& image : images) image.glances = watch->take(image.name);
+  }
+  if (watch && !watch->trouble().empty()) {
+    result.notes.push_back("stacks of stalls are missing: " + watch->trouble());
+  }
+  const bool seen = std::any_of(images.begin(), images.end(), [&](const TreeImage& image) {
+    return image.name.pid == result.pid;
+  });
+  result.unseen = unseen;
+  if (!seen && result.unseen.empty()) {
+    result.unseen = why_nothing_was_recorded(directory);
+  } else if (const auto lost = lost_in_exec(images);
+             std::any_of(lost.begin(), lost.end(),
+                         [&](const TreeImage* image) { return image->name.pid == result.pid; })) {
+    result.unseen =
+        "it became another program by exec, which made no recording: static, setuid, or started "
+        "with another environment";
+  }
+  if (result.unseen.empty() && !tree.missed().empty()) {
+    result.unseen = "what was recorded cannot be read: " + tree.missed();
+  }
+  judge(tree, std::move(images), policy, result);
+
+  bool written = true;
+  if (options.update_baseline && !result.unseen.empty()) {
+    say("the baseline " + options.baseline + " stays as it was: the run was not observed");
+    written = false;
+  } else if (options.update_baseline) {
+    const Baseline baseline = baseline_of(result);
+    if (const auto done = write_baseline(options.baseline, baseline); !done) {
+      say(done.error().message);
+      written = false;
+    } else {
+      take_as_known(baseline, result);
+    }
+  }
+  if (!options.generated.empty())
+    written = write_suppressions(options.generated, result) && written;
+  written = write_reports(options, outputs, result) && written;
+  if (pushed) {
+    const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::nanoseconds(static_cast<std::int64_t>(options.push_timeout_ns)));
+    // A gateway that is down is no fault of what was tested: said, and no more.
+    const auto failed = push(pushed->target, pushed->labels,
+                             check_metrics(result, recording::realtime_ns()), patience);
+    if (failed) say(*failed + "; the run's verdict stands");
+  }
+  const int status = result.exit_status();
+  // A build must not pass because its report is missing.
+  return status == kOk && !written ? kUsage : status;
+}
+
 int check(Options options, char** program) {
   if (program == nullptr || program[0] == nullptr) {
     say("check wants a program, after two dashes: loopscope check -- PROGRAM ARGS...\n"
@@ -318,7 +369,6 @@ int check(Options options, char** program) {
                     limit(options.busy_p99_ns)};
   std::vector<Output> outputs;
   std::optional<Push> pushed;
-  fill_standard_descriptors();
   try {
     if (!load_suppressions(options, policy)) return kUsage;
     const bool is_there = access(options.baseline.c_str(), F_OK) == 0;
@@ -362,7 +412,7 @@ int check(Options options, char** program) {
   result.root = repository_root();
 
   std::vector<int> kept;
-  for (const Output& output : outputs) kept.push_back(output.fd);
+  for (const Output& output : outputs) kept.push_back(output.file.descriptor());
   Launch launch(program, observation.environment, kept);
   allow_many_descriptors();
   result.pid = launch.pid();
@@ -376,57 +426,35 @@ int check(Options options, char** program) {
   CheckTree tree(observation.directories, getpid());
   std::optional<StallWatch> watch;
   if (policy.budgets.stall_ns) {
-    watch.emplace(observation.directories, getpid(), *policy.budgets.stall_ns);
+    try {
+      watch.emplace(observation.directories, getpid(), *policy.budgets.stall_ns);
+    } catch (const std::system_error& error) {
+      result.notes.push_back(
+          std::string("stacks of stalls are missing: no thread to look at them: ") + error.what());
+    }
   }
   const std::uint64_t began = recording::monotonic_ns();
   if (const int error = launch.start(); error != 0) return cannot_start(program[0], error);
   run_to_the_end(options, launch, tree, began, result);
-  await_children(options, tree, result);
+  try {
+    await_children(options, tree, result);
+  } catch (const std::exception& error) {
+    result.notes.push_back("what ran on after its end was not waited for: " + what_of(error));
+  }
   if (watch) watch->stop();
 
-  std::vector<TreeImage> images = tree.finish();
-  if (watch) {
-    for (TreeImage& image : images) image.glances = watch->take(image.name);
-  }
-  const bool seen = std::any_of(images.begin(), images.end(), [&](const TreeImage& image) {
-    return image.name.pid == result.pid;
-  });
-  result.unseen = observation.unseen;
-  if (!seen && result.unseen.empty()) {
-    result.unseen = why_nothing_was_recorded(observation.directories.front());
-  } else if (const auto lost = lost_in_exec(images);
-             std::any_of(lost.begin(), lost.end(),
-                         [&](const TreeImage* image) { return image->name.pid == result.pid; })) {
-    result.unseen =
-        "it became another program by exec, which made no recording: static, setuid, or started "
-        "with another environment";
-  }
-  judge(tree, std::move(images), policy, result);
-
-  bool written = true;
-  if (options.update_baseline) {
-    const Baseline baseline = baseline_of(result);
-    if (const auto done = write_baseline(options.baseline, baseline); !done) {
-      say(done.error().message);
-      written = false;
-    } else {
-      take_as_known(baseline, result);
+  try {
+    if (!launch.trouble().empty()) {
+      result.notes.push_back("while it ran, recordings could not be looked after: " +
+                             launch.trouble());
     }
+    return conclude(options, policy, outputs, pushed, observation.unseen,
+                    observation.directories.front(), tree, watch ? &*watch : nullptr, result);
+  } catch (const std::exception& error) {
+    say("what " + name + " did cannot be judged: " + what_of(error));
+    const int own = result.end.exit_status();
+    return own != 0 ? own : kCouldNotRead;
   }
-  if (!options.generated.empty())
-    written = write_suppressions(options.generated, result) && written;
-  written = write_reports(options, outputs, result) && written;
-  if (pushed) {
-    const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(
-        std::chrono::nanoseconds(static_cast<std::int64_t>(options.push_timeout_ns)));
-    // A gateway that is down is no fault of what was tested: said, and no more.
-    const auto failed = push(pushed->target, pushed->labels,
-                             check_metrics(result, recording::realtime_ns()), patience);
-    if (failed) say(*failed + "; the run's verdict stands");
-  }
-  const int status = result.exit_status();
-  // A build must not pass because its report is missing.
-  return status == kOk && !written ? kUsage : status;
 }
 
 /// Makes the time that was written its nanoseconds.

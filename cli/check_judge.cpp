@@ -298,6 +298,12 @@ void note(const std::vector<TreeImage>& images, const CheckTree& tree, CheckResu
       result.notes.push_back("process " + std::to_string(image.recording.pid) + " (" +
                              image.recording.command + "): " + image.recording.error);
     }
+    if (const std::string failed = findings::own_failures_text(image.recording.own_failures);
+        !failed.empty()) {
+      result.notes.push_back("process " + std::to_string(image.recording.pid) + " (" +
+                             image.recording.command +
+                             "): system calls of loopscope's own failed: " + failed);
+    }
   }
   for (std::size_t i = 0; i < std::size(dropped); ++i) {
     const char* name = findings::drop_kind_name(i);

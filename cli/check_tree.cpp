@@ -6,12 +6,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <new>
 #include <system_error>
+#include <thread>
 #include <tuple>
 
 #include "cli/observation.h"
@@ -50,6 +54,19 @@ std::vector<std::size_t> suspects(const RecordingSnapshot& recording) {
   return sites;
 }
 
+/// At the end of the run, what the system refused is asked for so often.
+constexpr int kTriesAtTheEnd = 5;
+constexpr std::chrono::milliseconds kPause{20};
+
+/// Not for what the file is, but for what the system can give just now.
+bool may_pass(const recording::Error& error) {
+  return error.code == recording::Error::Code::kSystem;
+}
+
+bool is_shortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR;
+}
+
 /// A container that shares the directory has processes that cannot be seen from here: what is as
 /// old as this is no longer wanted there.
 constexpr time_t kLeavingsSeconds = 3600;
@@ -66,7 +83,7 @@ void clear_away(const std::vector<recording::RecordingFile>& newest_first, pid_t
     struct stat status {};
     if (++ended > recording::kKeptRecordings && lstat(found.path.c_str(), &status) == 0 &&
         status.st_ctime + kLeavingsSeconds < now) {
-      unlink(found.path.c_str());
+      recording::remove_recording(found.path);
     }
   }
 }
@@ -100,8 +117,13 @@ CheckTree::~CheckTree() = default;
 
 void CheckTree::scan() {
   for (const std::string& directory : directories_) {
+    // One that is not there is empty: nothing was recorded, and that is said elsewhere.
     const auto listed = recording::list_recordings(directory);
-    if (!listed) continue;  // not there: nothing was recorded, and that is said elsewhere
+    if (!listed) {
+      refused_[directory] = listed.error().message;
+      continue;
+    }
+    refused_.erase(directory);
     for (const auto& found : *listed) {
       if (found.run_pid != run_ || open_.contains(found.path) || seen_.contains(found.path)) {
         continue;
@@ -112,9 +134,11 @@ void CheckTree::scan() {
       } else if (reader.error().code != recording::Error::Code::kNotFound) {
         // Perhaps it is just being made: that shows when it is looked at again.
         unreadable_[found.path] = reader.error().message;
+        if (may_pass(reader.error())) refused_[found.path] = reader.error().message;
         continue;
       }
       unreadable_.erase(found.path);
+      refused_.erase(found.path);
     }
   }
 }
@@ -126,22 +150,33 @@ bool CheckTree::take(const std::string& path, Open& open, bool also_running) {
   options.details = true;
   auto read = open.reader.read(options);
   if (!read) {
-    seen_.insert(path);
-    unreadable_[path] = read.error().message;
-    return true;
+    // It is a recording, or it would not have been opened: what it says must not be lost.
+    unreadable_[path] = refused_[path] = read.error().message;
+    return false;
   }
+  unreadable_.erase(path);
+  refused_.erase(path);
   if (!also_running && !read->finished) return false;
-  seen_.insert(path);
+  // From here on it is known, whatever memory there is for the rest.
   TreeImage& image = images_.emplace_back();
   image.name = open.name;
   image.recording = *std::move(read);
+  seen_.insert(path);
   written_.push_back(path);
   if (image.recording.life == recording::Life::kExited ||
       image.recording.life == recording::Life::kKilled) {
     gone_.emplace(image.name.pid, image.name.start_ticks);
   }
-  for (const std::size_t site : suspects(image.recording)) stack_of(image, site);
+  name_suspects(image);
   return true;
+}
+
+/// Names are for people: a verdict does without.
+void CheckTree::name_suspects(TreeImage& image) {
+  try {
+    for (const std::size_t site : suspects(image.recording)) stack_of(image, site);
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): an address is shown instead
+  }
 }
 
 /// A process that calls exec(3) names its next recording by the first number that is free: what it
@@ -150,7 +185,7 @@ void CheckTree::remove_files() {
   std::erase_if(written_, [&](const std::string& path) {
     const recording::RecordingName name = recording_name(path);
     if (!gone_.contains({name.pid, name.start_ticks})) return false;
-    unlink(path.c_str());
+    recording::remove_recording(path);
     return true;
   });
 }
@@ -167,17 +202,29 @@ std::vector<pid_t> CheckTree::running() const {
   const std::string wanted = probe_run_option(run_);
   std::vector<pid_t> running;
   std::error_code why;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", why)) {
-    const std::string name = entry.path().filename().native();
+  for (std::filesystem::directory_iterator at("/proc", why), end; !why && at != end;
+       at.increment(why)) {
+    const std::string name = at->path().filename().native();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     // Empty for who has ended and was not waited for; not readable for other users' processes.
-    std::ifstream file(entry.path() / "environ", std::ios::binary);
+    errno = 0;
+    std::ifstream file(at->path() / "environ", std::ios::binary);
+    if (!file.is_open() && is_shortage(errno)) return running_by_recordings();
     std::string variable;
     while (std::getline(file, variable, '\0') && !variable.starts_with(wanted)) {
     }
     if (variable == wanted || variable.starts_with(wanted + ",")) {
       running.push_back(std::stoi(name));
     }
+  }
+  return why ? running_by_recordings() : running;
+}
+
+/// Where /proc cannot be looked through: at least those that record.
+std::vector<pid_t> CheckTree::running_by_recordings() const {
+  std::vector<pid_t> running;
+  for (const auto& [path, open] : open_) {
+    if (open.reader.alive()) running.push_back(open.name.pid);
   }
   return running;
 }
@@ -187,14 +234,20 @@ void CheckTree::signal_all(int signal) const {
 }
 
 std::vector<TreeImage> CheckTree::finish() {
-  tend();
+  // A shortage (of memory, of descriptors) may pass; what it hides must not pass for healthy.
+  for (int tries = 0; tries < kTriesAtTheEnd; ++tries) {
+    if (tries != 0) std::this_thread::sleep_for(kPause);
+    tend();
+    if (refused_.empty()) break;
+  }
   for (auto& [path, open] : open_) take(path, open, true);
+  if (!refused_.empty()) missed_ = refused_.begin()->second;
   open_.clear();
   remove_files();
   // What the last program of a process was is not seen; nothing else will come of it now.
   for (const TreeImage& image : images_) {
     if (image.recording.finished && image.recording.life == recording::Life::kExecuted) {
-      unlink(image.recording.path.c_str());
+      recording::remove_recording(image.recording.path);
     }
   }
   std::stable_sort(images_.begin(), images_.end(), [](const TreeImage& a, const TreeImage& b) {

@@ -68,6 +68,10 @@ class CheckTree {
   /// What could not be read, by path, and why.
   const std::map<std::string, std::string>& unreadable() const { return unreadable_; }
 
+  /// After finish(): why processes of the run may have been missed, as the system refused to show
+  /// their recordings again and again. Empty: none was.
+  const std::string& missed() const { return missed_; }
+
  private:
   struct Open {
     recording::Reader reader;
@@ -77,6 +81,8 @@ class CheckTree {
   void scan();
   void remove_files();
   bool take(const std::string& path, Open& open, bool also_running);
+  void name_suspects(TreeImage& image);
+  std::vector<pid_t> running_by_recordings() const;
 
   const std::vector<std::string> directories_;
   const pid_t run_;
@@ -87,6 +93,8 @@ class CheckTree {
   std::vector<std::string> written_;                       // files that were taken, not yet removed
   std::set<std::pair<std::int32_t, std::uint64_t>> gone_;  // processes: pid, start in ticks
   std::map<std::string, std::string> unreadable_;
+  std::map<std::string, std::string> refused_;  // by path: of what may be read the next time
+  std::string missed_;
 };
 
 }  // namespace loopscope::cli

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/launch.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,13 +13,19 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <exception>
 #include <system_error>
+#include <thread>
+
+#include "cli/observation.h"
 
 namespace loopscope::cli {
 namespace {
 
 using std::chrono::steady_clock;
 
+/// Between two tries of what fails at once.
+constexpr std::chrono::milliseconds kBreath{5};
 /// How long a child may take to become the program before it is looked at.
 constexpr int kStartMs = 20;
 
@@ -41,6 +48,22 @@ struct Pipe {
   }
 };
 
+/// The result of `call`, which is repeated while signals interrupt it.
+template <typename Call>
+auto uninterrupted(const Call& call) {
+  for (;;) {
+    const auto result = call();
+    if (result >= 0 || errno != EINTR) return result;
+  }
+}
+
+/// In the child: tells errno to who waits for it.
+[[noreturn]] void give_up(const Pipe& status) {
+  const int error = errno;
+  (void)uninterrupted([&] { return write(status.write, &error, sizeof error); });
+  _exit(127);
+}
+
 [[noreturn]] void become(char** program,
                          const std::vector<std::pair<std::string, std::string>>& environment,
                          const Pipe& gate, const Pipe& status, const struct sigaction& on_child_end,
@@ -50,35 +73,55 @@ struct Pipe {
   close(gate.write);
   close(status.read);
   char go = 0;
-  ssize_t got = 0;
-  do {
-    got = read(gate.read, &go, 1);
-  } while (got < 0 && errno == EINTR);
-  if (got != 1) _exit(0);
+  const ssize_t got = uninterrupted([&] { return read(gate.read, &go, 1); });
+  if (got == 0) _exit(0);
+  if (got < 0) give_up(status);
   for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
   sigaction(SIGCHLD, &on_child_end, nullptr);
   execvp(program[0], program);
-  const int error = errno;
-  (void)!write(status.write, &error, sizeof error);
-  _exit(127);
+  give_up(status);
 }
 
-/// Everything but standard error and `keep`.
-void let_go_of_descriptors(std::vector<int> keep) {
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null >= 0) {
-    dup3(null, STDIN_FILENO, O_CLOEXEC);
-    dup3(null, STDOUT_FILENO, O_CLOEXEC);
-    if (null > STDERR_FILENO) close(null);
+/// Somebody may wait for the end of what `fd` is: it becomes a duplicate of `other`. If not even
+/// that can be had it is closed, and what we open next gets its number, which harms nobody by now.
+void let_go_of(int fd, int other) {
+  if (uninterrupted([&] { return dup3(other, fd, O_CLOEXEC); }) < 0) close(fd);
+}
+
+/// close_range(2) is not there before Linux 5.9, and a seccomp filter may not know it.
+void close_each(unsigned first, unsigned last) {
+  DIR* const open_ones = opendir("/proc/self/fd");
+  if (open_ones == nullptr) return;
+  std::vector<int> found;
+  while (const dirent* entry = readdir(open_ones)) {  // NOLINT(concurrency-mt-unsafe): one thread
+    const unsigned long fd = std::strtoul(entry->d_name, nullptr, 10);
+    if (fd >= first && fd <= last && fd != static_cast<unsigned long>(dirfd(open_ones))) {
+      found.push_back(static_cast<int>(fd));
+    }
   }
+  closedir(open_ones);
+  for (const int fd : found) close(fd);
+}
+
+void close_all(unsigned first, unsigned last) {
+  if (close_range(first, last, 0) != 0) close_each(first, last);
+}
+
+/// Everything but standard error and `keep`, which holds one at least.
+void let_go_of_descriptors(std::vector<int> keep) {
+  const int null = uninterrupted([] { return open("/dev/null", O_RDWR | O_CLOEXEC); });
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO}) {
+    if (fd != null) let_go_of(fd, null >= 0 ? null : keep.back());
+  }
+  if (null > STDERR_FILENO) close(null);
   std::sort(keep.begin(), keep.end());
   unsigned first = STDERR_FILENO + 1;
   for (const int fd : keep) {
     if (fd < static_cast<int>(first)) continue;
-    if (static_cast<unsigned>(fd) > first) close_range(first, static_cast<unsigned>(fd) - 1, 0);
+    if (static_cast<unsigned>(fd) > first) close_all(first, static_cast<unsigned>(fd) - 1);
     first = static_cast<unsigned>(fd) + 1;
   }
-  close_range(first, ~0u, 0);
+  close_all(first, ~0u);
 }
 
 /// Stops this process as `signal` would have, until somebody continues it.
@@ -100,14 +143,29 @@ void stop_with(int signal) {
   pthread_sigmask(SIG_BLOCK, &one, nullptr);
 }
 
-/// The program's end if it has come; follows it into a stop on the way.
+/// Its end by waitpid(2), where waitid(2) is refused: a program whose end nobody learns of would be
+/// waited for for ever.
+std::optional<End> look_the_old_way(pid_t pid) {
+  int status = 0;
+  const pid_t ended = uninterrupted([&] { return waitpid(pid, &status, WNOHANG); });
+  if (ended < 0 && errno == ECHILD) {
+    throw std::system_error(errno, std::generic_category(),
+                            "cannot learn how process " + std::to_string(pid) + " ended");
+  }
+  if (ended != pid) return std::nullopt;
+  return WIFSIGNALED(status) ? End{true, WTERMSIG(status)} : End{false, WEXITSTATUS(status)};
+}
+
+/// The program's end if it has come; follows it into a stop on the way. Throws std::system_error
+/// if it is not there to be waited for.
 std::optional<End> look_after(pid_t pid) {
   for (;;) {
     siginfo_t info{};
     constexpr int kAny = WEXITED | WSTOPPED | WCONTINUED | WNOHANG;
-    if (waitid(P_PID, static_cast<id_t>(pid), &info, kAny) != 0 || info.si_pid == 0) {
-      return std::nullopt;
+    if (uninterrupted([&] { return waitid(P_PID, static_cast<id_t>(pid), &info, kAny); }) != 0) {
+      return look_the_old_way(pid);
     }
+    if (info.si_pid == 0) return std::nullopt;
     switch (info.si_code) {
       case CLD_EXITED:
         return End{false, info.si_status};
@@ -156,8 +214,15 @@ void pass_on(pid_t pid, int signal, siginfo_t info, GroupWitness& witness) {
 
 void fill_standard_descriptors() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-    if (fcntl(fd, F_GETFD) >= 0) continue;
-    (void)!open("/dev/null", O_RDWR | O_CLOEXEC);  // the lowest free number: this one
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    // Whoever reads or writes there gets EBADF, as if it were closed.
+    const int mode = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+    // The lowest free number: this one.
+    if (uninterrupted([&] { return open("/dev/null", mode | O_CLOEXEC); }) < 0) {
+      throw std::system_error(errno, std::generic_category(),
+                              "descriptor " + std::to_string(fd) +
+                                  " is closed, and /dev/null cannot be opened in its place");
+    }
   }
 }
 
@@ -189,14 +254,14 @@ Launch::Launch(char** program, const std::vector<std::pair<std::string, std::str
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
   witness_ = std::make_unique<GroupWitness>();
   std::vector<int> ours = keep;
-  ours.insert(ours.end(), {gate_, status_, witness_->descriptor()});
+  ours.insert(ours.end(), {gate_, witness_->descriptor(), status_});
   let_go_of_descriptors(std::move(ours));
 }
 
 Launch::~Launch() {
   if (gate_ >= 0) {
     close(gate_);
-    waitpid(pid_, nullptr, 0);
+    (void)uninterrupted([&] { return waitpid(pid_, nullptr, 0); });
   }
   if (status_ >= 0) close(status_);
 }
@@ -204,15 +269,25 @@ Launch::~Launch() {
 int Launch::start() {
   const char go = 1;
   // A child that was killed meanwhile leaves nobody to read; wait() will say so.
-  (void)!write(gate_, &go, 1);
+  if (uninterrupted([&] { return write(gate_, &go, 1); }) != 1 && errno != EPIPE) {
+    throw std::system_error(errno, std::generic_category(), "cannot let the program go");
+  }
   close(gate_);
   gate_ = -1;
   // Somebody may press Ctrl-Z before it is the program: a stopped child does not answer.
   pollfd answer{status_, POLLIN, 0};
-  while (!ended_ && poll(&answer, 1, kStartMs) != 1) ended_ = look_after(pid_);
+  while (!ended_) {
+    const int answers = poll(&answer, 1, kStartMs);
+    if (answers == 1) break;
+    if (answers < 0) std::this_thread::sleep_for(kBreath);
+    ended_ = look_after(pid_);
+  }
   int error = 0;
-  if (ended_ || read(status_, &error, sizeof error) != static_cast<ssize_t>(sizeof error)) return 0;
-  waitpid(pid_, nullptr, 0);
+  if (ended_ || uninterrupted([&] { return read(status_, &error, sizeof error); }) !=
+                    static_cast<ssize_t>(sizeof error)) {
+    return 0;
+  }
+  (void)uninterrupted([&] { return waitpid(pid_, nullptr, 0); });
   return error;
 }
 
@@ -229,9 +304,22 @@ End Launch::wait(std::chrono::milliseconds interval, const std::function<void()>
     siginfo_t info{};
     const int signal = sigtimedwait(&all, &info, &wait);
     if (signal < 0) {
-      if (errno != EAGAIN) continue;  // continued after a stop
+      const bool continued = errno == EINTR;  // after a stop
+      // Should SIGCHLD ever not come, the end is seen even so.
+      ended_ = look_after(pid_);
+      if (ended_) break;
+      if (steady_clock::now() < due) {
+        // Refused, which is not known to happen: no reason to keep a core busy.
+        if (!continued) std::this_thread::sleep_for(kBreath);
+        continue;
+      }
       due = steady_clock::now() + interval;
-      tick();
+      try {
+        tick();
+      } catch (const std::exception& error) {
+        // The program goes on, and so must the waiting for it.
+        trouble_ = what_of(error);
+      }
     } else if (signal == SIGCHLD) {
       ended_ = look_after(pid_);
       bury(pid_, witness_->pid());

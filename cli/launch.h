@@ -57,10 +57,15 @@ class Launch {
 
   /// Lets the child become the program. 0, or the errno of execvp(3); then there is nothing to wait
   /// for.
+  /// Throws std::system_error if it cannot: then it is as if it was never called.
   int start();
 
-  /// Until the program has ended. Meanwhile `tick` is called every `interval`, on this thread.
+  /// Until the program has ended. Meanwhile `tick` is called every `interval`, on this thread; what
+  /// it throws ends nothing. Throws std::system_error if nobody can say how the program ended.
   End wait(std::chrono::milliseconds interval, const std::function<void()>& tick);
+
+  /// What `tick` threw last; empty: nothing.
+  const std::string& trouble() const { return trouble_; }
 
   /// Whether somebody ended it: SIGINT, SIGTERM or SIGQUIT came (a Ctrl-C, as a rule) and it ended
   /// within kTakesItsLeave; or SIGHUP, and it died of that.
@@ -78,10 +83,12 @@ class Launch {
   std::optional<End> ended_;  // while it was being started
   std::optional<std::chrono::steady_clock::time_point> told_to_end_;
   std::unique_ptr<GroupWitness> witness_;
+  std::string trouble_;
 };
 
 /// Opens /dev/null for those of the descriptors 0 to 2 that are closed, with close-on-exec: what we
-/// open later must not be taken for them, and the program finds them closed as they were.
+/// open later must not be taken for them, and the program finds them closed as they were. Reading
+/// or writing there fails as before. Throws std::system_error if /dev/null cannot be opened.
 void fill_standard_descriptors();
 
 }  // namespace loopscope::cli

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What `serve` and `run` are told about serving: where to listen, and the token that guards it.
+// What `serve` and `run` are told about serving: where to listen, and what guards it.
 //
 // Thread-safety: no state.
 #pragma once
@@ -10,6 +10,13 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
+
+#include "webui/server/server.h"
+
+namespace CLI {
+class App;
+}
 
 namespace loopscope::cli {
 
@@ -20,6 +27,27 @@ std::optional<std::pair<std::string, std::uint16_t>> parse_listen(std::string_vi
 
 /// What is wrong with a --listen that parse_listen() does not understand, and how it is written.
 std::string listen_usage(const std::string& text);
+
+/// What guards the page.
+struct Guard {
+  std::string token_file;
+  bool insecure = false;
+  std::vector<std::string> host_names;
+  std::string tls_certificate;
+  std::string tls_key;
+};
+
+/// The options for it: --token-file, --insecure, --host, --tls-cert, --tls-key.
+void add_guard(CLI::App& command, Guard& guard);
+
+/// Reads the token. Throws std::runtime_error if it cannot be read. What should be thought of again
+/// goes to `warning` (a key that everybody may read); empty: nothing.
+void put_guard(const Guard& guard, webui::ServerOptions& options, std::string& warning);
+
+/// How a command line says what std::invalid_argument of the server complains about.
+inline constexpr char kGuardHint[] =
+    "\nOn the command line: --listen ADDR:PORT, --token-file FILE, --insecure, --host NAME, "
+    "--tls-cert FILE, --tls-key FILE.";
 
 /// The first line of the file. Throws std::runtime_error if there is none.
 std::string read_token(const std::string& path);

@@ -9,9 +9,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <new>
+#include <string_view>
 #include <system_error>
 
 #include "cli/observable.h"
+#include "cli/output_file.h"
 #include "cli/report.h"
 #include "instrumentation/recording/clock.h"
 #include "instrumentation/recording/directory.h"
@@ -149,17 +152,12 @@ void allow_many_descriptors() {
 
 void say(const std::string& text) {
   const std::string line = "loopscope: " + text + "\n";
-  (void)!write(STDERR_FILENO, line.data(), line.size());
+  write_all(STDERR_FILENO, line);
 }
 
-int write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return errno;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return 0;
+std::string what_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return "out of memory";
+  return error.what();
 }
 
 int cannot_start(const char* program, int error) {

@@ -6,8 +6,8 @@
 // Thread-safety: no state.
 #pragma once
 
+#include <exception>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -53,8 +53,8 @@ void allow_many_descriptors();
 /// writes there.
 void say(const std::string& text);
 
-/// Everything, or an errno.
-int write_all(int fd, std::string_view text);
+/// What an exception says, in words: "out of memory" for std::bad_alloc.
+std::string what_of(const std::exception& error);
 
 /// Says why; the exit status, as of env(1) and the shells: 127 or 126.
 int cannot_start(const char* program, int error);

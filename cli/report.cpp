@@ -3,14 +3,15 @@
 // loopscope report: what a recording says, live or after a crash.
 #include "cli/report.h"
 
+#include <signal.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <iostream>
 #include <limits>
 #include <memory>
@@ -21,6 +22,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/output_file.h"
 #include "cli/report_html.h"
 #include "cli/report_trace.h"
 #include "instrumentation/recording/directory.h"
@@ -110,7 +112,17 @@ const char* advice_for(recording::Error::Code code) {
   }
 }
 
+/// A file that may not grow (ulimit -f) is an error to be told, not a signal to die of. Nothing is
+/// started that would inherit this.
+void tell_of_size_limits() {
+  sigset_t too_large;
+  sigemptyset(&too_large);
+  sigaddset(&too_large, SIGXFSZ);
+  pthread_sigmask(SIG_BLOCK, &too_large, nullptr);
+}
+
 int report(const Options& options) {
+  tell_of_size_limits();
   const std::vector<std::string> directories = recording::recording_directories();
   if (options.target.empty()) {
     std::cerr << "loopscope: report wants a recording's FILE or a PID\n";
@@ -119,7 +131,9 @@ int report(const Options& options) {
   }
 
   std::string path = options.target;
+  bool named = true;  // by who asks: that may be a link
   if (const auto pid = pid_of(options.target)) {
+    named = false;
     path = find_recording(*pid, directories);
     if (path.empty()) {
       std::cerr << "loopscope: there is no recording of process " << *pid
@@ -133,7 +147,7 @@ int report(const Options& options) {
   }
 
   // Opened here first for its error's code; the collector opens it again.
-  if (const auto reader = recording::Reader::open(path); !reader) {
+  if (const auto reader = recording::Reader::open(path, named); !reader) {
     std::cerr << "loopscope: " << printable(reader.error().message) << "\n";
     const std::string advice = advice_for(reader.error().code);
     if (!advice.empty()) std::cerr << advice << "\n";
@@ -148,7 +162,7 @@ int report(const Options& options) {
   // Only this once: however long the names take.
   snapshot::CollectorTiming timing;
   timing.naming_ns = std::numeric_limits<std::uint64_t>::max();
-  const auto collector = snapshot::Collector::of_file(path, timing);
+  const auto collector = snapshot::Collector::of_file(path, timing, named);
   collector->name_stacks(snapshot::symbol_names());
   const snapshot::HostSnapshot host = collector->collect(collect);
   if (host.processes.empty()) {
@@ -174,22 +188,17 @@ int report(const Options& options) {
   } else {
     for (const snapshot::ProcessSnapshot& process : host.processes) write_report(text, process);
   }
-  if (options.output.empty() || options.output == "-") {
-    std::cout << text.str() << std::flush;
-    if (!std::cout) {
-      std::cerr << "loopscope: cannot write the report: " << std::strerror(errno) << "\n";
-      return kCouldNotRead;
-    }
-    return kOk;
+  int error = 0;
+  std::string where = options.output;
+  if (where.empty() || where == "-") {
+    where = "the report";
+    error = write_all(STDOUT_FILENO, text.str());
+  } else {
+    error = OutputFile(where, OutputFile::Before::kGoes).write(text.str());
   }
-  std::ofstream file(options.output, std::ios::binary);
-  file << text.str() << std::flush;
-  if (!file) {
-    std::cerr << "loopscope: cannot write " << options.output << ": " << std::strerror(errno)
-              << "\n";
-    return kCouldNotRead;
-  }
-  return kOk;
+  if (error == 0) return kOk;
+  std::cerr << "loopscope: cannot write " << where << ": " << std::strerror(error) << "\n";
+  return kCouldNotRead;
 }
 
 }  // namespace

@@ -488,6 +488,8 @@ void write_report(std::ostream& out, const ProcessSnapshot& process) {
     dropped += (dropped.empty() ? "" : ", ") + std::to_string(recording.dropped[i]) + " " + kind;
   }
   if (!dropped.empty()) out << "\ndropped (not recorded for want of room)  " << dropped << "\n";
+  const std::string failed = findings::own_failures_text(recording.own_failures);
+  if (!failed.empty()) out << "\nfailed system calls of loopscope's own  " << failed << "\n";
 }
 
 void write_list(std::ostream& out, const snapshot::HostSnapshot& host) {

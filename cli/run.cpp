@@ -3,7 +3,6 @@
 // loopscope run: starts a program with the probe in it, shows what its loops do meanwhile, says at
 // the end what they did. To the program it is not there (launch.h); what cannot be observed runs
 // all the same, and one line says why nothing is seen (observable.h).
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,6 +23,7 @@
 #include "cli/launch.h"
 #include "cli/listen.h"
 #include "cli/observation.h"
+#include "cli/output_file.h"
 #include "cli/report.h"
 #include "cli/run_linger.h"
 #include "cli/run_recordings.h"
@@ -39,14 +39,10 @@ namespace {
 /// A program that has the probe in it has a recording as soon as it runs: at the first tick whoever
 /// looks at the page wants to know why it is empty. At every one, recordings are tended.
 constexpr std::chrono::milliseconds kTick{1000};
-/// One person looks at one run, in a few tabs. Each costs a thread, also while nobody looks.
-constexpr unsigned kMaxStreams = 12;
 
 /// So long a page that is open may take to get the last event: it is there in a few milliseconds,
 /// unless the page does not read.
 constexpr std::chrono::milliseconds kLastWord{500};
-
-constexpr char kStandardOutput[] = "-";
 
 struct Options {
   std::optional<std::string> listen;  // none: the default, or a free port
@@ -55,21 +51,10 @@ struct Options {
   std::string output;
   std::string stacks;
   std::string directory;
-  std::string token_file;
-  bool insecure = false;
+  Guard guard;
   std::string linger = "0";
   std::string probe;
 };
-
-/// Opens -o. -1: standard error; throws std::system_error if it cannot be written.
-int open_output(const std::string& path) {
-  if (path.empty()) return -1;
-  const int fd = path == kStandardOutput
-                     ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
-                     : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) throw std::system_error(errno, std::generic_category(), "cannot write " + path);
-  return fd;
-}
 
 /// The server; null if none was asked for, or if not even a free port can be had: the program
 /// matters more. Throws as webui::Server if the address was asked for.
@@ -91,14 +76,14 @@ std::unique_ptr<webui::Server> serve(const Options& options, webui::ServerOption
   }
 }
 
-/// Writes the summary where it was asked for. False if it could not be written.
-bool summarize(const Options& options, int output, const RunOutcome& outcome,
+/// Writes the summary where it was asked for; says so if it cannot be written.
+void summarize(const Options& options, std::optional<OutputFile>& output, const RunOutcome& outcome,
                const snapshot::HostSnapshot& host) {
-  if (options.summary == "none") return true;
+  if (options.summary == "none") return;
   std::string text;
   if (options.summary == "json") {
     text = run_summary_json(outcome, host) + "\n";
-  } else if (output >= 0) {
+  } else if (output) {
     std::ostringstream out;
     write_run_summary(out, outcome, host);
     text = out.str();
@@ -106,7 +91,7 @@ bool summarize(const Options& options, int output, const RunOutcome& outcome,
     // That nothing is seen has been said, and why; there is nothing to add.
     if (std::none_of(host.processes.begin(), host.processes.end(),
                      [&](const auto& process) { return worth_a_line(process, outcome, host); })) {
-      return true;
+      return;
     }
     RunOutcome shown = outcome;
     shown.unseen.clear();
@@ -114,20 +99,23 @@ bool summarize(const Options& options, int output, const RunOutcome& outcome,
     write_run_summary(out, shown, host);
     text = out.str();
   }
-  const int error = write_all(output >= 0 ? output : STDERR_FILENO, text);
-  if (error == 0 || output < 0) return true;
-  say("cannot write " + options.output + ": " + std::strerror(error));
-  return false;
+  const int error = output ? output->write(text) : write_all(STDERR_FILENO, text);
+  if (error == 0 || !output) return;
+  say("cannot write " + output->path() + ": " + std::strerror(error));
+}
+
+/// "was killed by SIGSEGV"
+std::string end_text(const End& end) {
+  return end.killed ? "was killed by " + signal_name(end.number)
+                    : "exited with status " + std::to_string(end.number);
 }
 
 /// "./server (pid 4711) was killed by SIGSEGV; http://127.0.0.1:9464/ goes on showing it …"
 std::string staying(const RunOutcome& outcome, const std::string& name, const Linger& linger) {
   const std::string time = linger_text(linger);
-  const std::string end = outcome.end.killed
-                              ? "was killed by " + signal_name(outcome.end.number)
-                              : "exited with status " + std::to_string(outcome.end.number);
-  return name + " (pid " + std::to_string(outcome.pid) + ") " + end + "; " + outcome.url +
-         " goes on showing it" + (time.empty() ? "" : " for " + time) + " (Ctrl-C ends that)";
+  return name + " (pid " + std::to_string(outcome.pid) + ") " + end_text(outcome.end) + "; " +
+         outcome.url + " goes on showing it" + (time.empty() ? "" : " for " + time) +
+         " (Ctrl-C ends that)";
 }
 
 int run(Options options, char** program) {
@@ -148,14 +136,12 @@ int run(Options options, char** program) {
         ": neither a time (seconds, or 500ms, 90s, 5m, 2h) nor \"forever\"");
     return kUsage;
   }
-  fill_standard_descriptors();
-
   webui::ServerOptions server_options;
   server_options.address = listen->first;
   server_options.port = listen->second;
-  server_options.insecure = options.insecure;
-  server_options.max_streams = kMaxStreams;
-  if (!options.token_file.empty()) server_options.token = read_token(options.token_file);
+  std::string warning;
+  put_guard(options.guard, server_options, warning);
+  if (!warning.empty()) say(printable(warning));
   if (const char* page = std::getenv("LOOPSCOPE_WEBUI_DIR")) server_options.page_directory = page;
 
   ObservationOptions wanted;
@@ -171,16 +157,16 @@ int run(Options options, char** program) {
   std::string& unseen = observation.unseen;
   const std::vector<std::string>& directories = observation.directories;
 
-  int output = -1;
+  std::optional<OutputFile> output;  // none: standard error
   try {
-    output = open_output(options.output);
+    if (!options.output.empty()) output.emplace(options.output, OutputFile::Before::kGoes);
   } catch (const std::system_error& error) {
     say(error.what());
     return kUsage;
   }
 
   // From here on there is a child; until start() it goes when `launch` goes.
-  Launch launch(program, observation.environment, {output});
+  Launch launch(program, observation.environment, {output ? output->descriptor() : -1});
   allow_many_descriptors();
 
   RunOutcome outcome;
@@ -200,8 +186,7 @@ int run(Options options, char** program) {
       return recordings->collect(request);
     });
   } catch (const std::invalid_argument& error) {
-    say(std::string(error.what()) +
-        "\nOn the command line: --listen ADDR:PORT, --token-file FILE, --insecure.");
+    say(std::string(error.what()) + kGuardHint);
     return kUsage;
   } catch (const webui::ServerError& error) {
     say(std::string(error.what()) +
@@ -231,30 +216,40 @@ int run(Options options, char** program) {
     recordings->tend();
   });
   outcome.duration_ns = recording::monotonic_ns() - began;
-  recordings->program_ended(outcome.end, recording::realtime_ns());
-
-  const bool stay = server != nullptr && linger->time.count() > 0 && !launch.told_to_end();
-  const auto stop_serving = [&] {
-    if (server) server->finish(kLastWord);
-    server.reset();
+  const auto conclude = [&] {
+    recordings->program_ended(outcome.end, recording::realtime_ns());
+    const bool stay = server != nullptr && linger->time.count() > 0 && !launch.told_to_end();
+    const auto stop_serving = [&] {
+      if (server) server->finish(kLastWord);
+      server.reset();
+    };
+    if (!stay) stop_serving();
+    snapshot::CollectOptions last;
+    last.recent = 0;
+    const snapshot::HostSnapshot host = recordings->collect(last);
+    const bool seen =
+        std::any_of(host.processes.begin(), host.processes.end(),
+                    [&](const auto& process) { return process.recording.pid == outcome.pid; });
+    if (!seen) say_why_nothing_is_seen();
+    outcome.unseen = unseen;
+    if (!launch.trouble().empty()) {
+      say("while " + name + " ran, its recordings could not be looked after: " + launch.trouble());
+    }
+    summarize(options, output, outcome, host);
+    if (stay) {
+      say(staying(outcome, name, *linger));
+      linger_for(*linger, kTick, [&] {
+        launch.bury_orphans();
+        recordings->tend();
+      });
+      stop_serving();
+    }
   };
-  if (!stay) stop_serving();
-  snapshot::CollectOptions last;
-  last.recent = 0;
-  const snapshot::HostSnapshot host = recordings->collect(last);
-  const bool seen =
-      std::any_of(host.processes.begin(), host.processes.end(),
-                  [&](const auto& process) { return process.recording.pid == outcome.pid; });
-  if (!seen) say_why_nothing_is_seen();
-  outcome.unseen = unseen;
-  summarize(options, output, outcome, host);
-  if (stay) {
-    say(staying(outcome, name, *linger));
-    linger_for(*linger, kTick, [&] {
-      launch.bury_orphans();
-      recordings->tend();
-    });
-    stop_serving();
+  try {
+    conclude();
+  } catch (const std::exception& error) {
+    // Whatever becomes of us, the program has ended as it has.
+    say(name + " " + end_text(outcome.end) + "; what it did cannot be said: " + what_of(error));
   }
   return outcome.end.exit_status();
 }
@@ -295,12 +290,7 @@ Action add_run(CLI::App& app, CLI::App*& command, char** program) {
       ->add_option("--dir", options->directory,
                    "Where the recordings go. Default: where `loopscope serve` looks for them")
       ->type_name("DIR");
-  command
-      ->add_option("--token-file", options->token_file,
-                   "File whose first line requests must carry as \"Authorization: Bearer ...\"")
-      ->type_name("FILE");
-  command->add_flag("--insecure", options->insecure,
-                    "Allow listening beyond this machine without a token");
+  add_guard(*command, options->guard);
   command->add_flag_callback("--redact", recording::hide_secrets,
                              "Hide passwords, tokens and keys in command lines");
   command->add_option("--probe", options->probe, "The probe to load")->group("");  // for tests

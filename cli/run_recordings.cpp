@@ -70,8 +70,9 @@ void RunRecordings::name_stacks() { collector_->name_stacks(snapshot::symbol_nam
 bool RunRecordings::has_program() const {
   for (const std::string& directory : directories_) {
     std::error_code why;
-    for (const auto& entry : std::filesystem::directory_iterator(directory, why)) {
-      const recording::RecordingName name = recording_name(entry.path().native());
+    for (std::filesystem::directory_iterator at(directory, why), end; !why && at != end;
+         at.increment(why)) {
+      const recording::RecordingName name = recording_name(at->path().native());
       if (name.pid == program_ && name.run_pid == run_) return true;
     }
   }

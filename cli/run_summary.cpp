@@ -238,7 +238,8 @@ Fate fate_of(const ProcessSnapshot& process, const RunOutcome& outcome,
     case Life::kKilled:
       break;
   }
-  return {Fate::Kind::kKilled, -1, 0};
+  // Known if its parent, which waited for it, is recorded too.
+  return {Fate::Kind::kKilled, -1, process.signal.value_or(0)};
 }
 
 void write_run_summary(std::ostream& out, const RunOutcome& outcome,

@@ -3,6 +3,7 @@
 // loopscope serve: every recording on this host, living or dead, on one page.
 #include <signal.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -10,11 +11,13 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "cli/commands.h"
 #include "cli/listen.h"
+#include "cli/report.h"
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/recording/redact.h"
 #include "instrumentation/snapshot/host_snapshot.h"
@@ -27,8 +30,7 @@ namespace {
 struct Options {
   std::string listen = kDefaultListen;
   std::string directory;
-  std::string token_file;
-  bool insecure = false;
+  Guard guard;
 };
 
 int serve(const Options& options) {
@@ -45,14 +47,17 @@ int serve(const Options& options) {
                 << why.message() << "\n";
       return kCouldNotRead;
     }
-    directories = {options.directory};
+    // Once, here: from now on a link that takes the place of the directory is not followed.
+    directories = {std::filesystem::canonical(options.directory, why)};
+    if (why) directories = {options.directory};
   }
 
   webui::ServerOptions server_options;
   server_options.address = listen->first;
   server_options.port = listen->second;
-  server_options.insecure = options.insecure;
-  if (!options.token_file.empty()) server_options.token = read_token(options.token_file);
+  std::string warning;
+  put_guard(options.guard, server_options, warning);
+  if (!warning.empty()) std::cerr << "loopscope: " << printable(warning) << "\n";
   if (const char* page = std::getenv("LOOPSCOPE_WEBUI_DIR")) server_options.page_directory = page;
 
   // Before any thread is made: what ends this is taken by sigwait() below, nowhere else.
@@ -61,6 +66,11 @@ int serve(const Options& options) {
   sigaddset(&ending, SIGINT);
   sigaddset(&ending, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+  // Who read our messages may be gone: no reason to end.
+  sigset_t broken_pipe;
+  sigemptyset(&broken_pipe);
+  sigaddset(&broken_pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
 
   const std::shared_ptr<snapshot::Collector> collector = snapshot::Collector::of_directories(
       options.directory.empty() ? std::vector<std::string>{} : directories);
@@ -71,8 +81,7 @@ int serve(const Options& options) {
         server_options,
         [collector](const webui::SnapshotRequest& request) { return collector->collect(request); });
   } catch (const std::invalid_argument& error) {
-    std::cerr << "loopscope: " << error.what()
-              << "\nOn the command line: --listen ADDR:PORT, --token-file FILE, --insecure.\n";
+    std::cerr << "loopscope: " << error.what() << kGuardHint << "\n";
     return kUsage;
   } catch (const webui::ServerError& error) {
     std::cerr << "loopscope: " << error.what()
@@ -87,8 +96,8 @@ int serve(const Options& options) {
   std::cerr << "loopscope: serving " << server->url() << " (recordings in " << where
             << "); end with Ctrl-C\n";
   int signal = 0;
-  while (sigwait(&ending, &signal) != 0) {
-  }
+  // Refused, which is not known to happen: no reason to keep a core busy.
+  while (sigwait(&ending, &signal) != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
   server.reset();
   return kOk;
 }
@@ -107,12 +116,7 @@ Action add_serve(CLI::App& app, CLI::App*& command) {
       ->add_option("--dir", options->directory,
                    "Where the recordings are. Default: where programs of this user put them")
       ->type_name("DIR");
-  command
-      ->add_option("--token-file", options->token_file,
-                   "File whose first line requests must carry as \"Authorization: Bearer ...\"")
-      ->type_name("FILE");
-  command->add_flag("--insecure", options->insecure,
-                    "Allow listening beyond this machine without a token");
+  add_guard(*command, options->guard);
   command->add_flag_callback("--redact", recording::hide_secrets,
                              "Hide passwords, tokens and keys in command lines");
   command->footer(

@@ -9,7 +9,9 @@
 #include <chrono>
 #include <system_error>
 
+#include "cli/observation.h"
 #include "instrumentation/recording/clock.h"
+#include "instrumentation/recording/directory.h"
 #include "instrumentation/snapshot/symbol_names.h"
 
 namespace loopscope::cli {
@@ -63,7 +65,16 @@ StallWatch::StallWatch(std::vector<std::string> directories, pid_t run, std::uin
       limit_ns_(limit_ns),
       interval_ns_(std::clamp(limit_ns / 4, kShortestInterval, kLongestInterval)),
       names_(snapshot::symbol_names()),
-      thread_([this] { watch(); }) {}
+      thread_([this] { guarded([this] { watch(); }); }) {}
+
+/// A report without a stack is better than none: what goes wrong ends the looking, not the command.
+void StallWatch::guarded(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const std::exception& error) {
+    trouble_ = what_of(error);
+  }
+}
 
 StallWatch::~StallWatch() { stop(); }
 
@@ -76,8 +87,10 @@ void StallWatch::stop() {
   stopped_.notify_all();
   thread_.join();
   watched_.clear();
-  while (name_one()) {
-  }
+  guarded([this] {
+    while (name_one()) {
+    }
+  });
 }
 
 std::vector<StallGlance> StallWatch::take(const recording::RecordingName& name) {
@@ -124,6 +137,11 @@ void StallWatch::find_recordings() {
       const std::string path = directory + "/" + entry->d_name;
       if (watched_.contains(path) || done_.contains(path)) continue;
       auto reader = recording::Reader::open(path, false);
+      // A thread is stopped by its number: only if name and content agree whose that is.
+      if (reader && reader->pid() != name.pid) {
+        done_.insert(path);
+        continue;
+      }
       if (reader) {
         watched_.emplace(path, Watched{*std::move(reader), name});
         tried_.erase(path);
@@ -202,7 +220,8 @@ struct StallWatch::Sight {
 
 /// None: the turn is over, or the thread is gone. `still` says whether the turn goes on.
 std::optional<StallWatch::Sight> StallWatch::see(std::int32_t pid, std::int32_t thread_id,
-                                                 const std::function<bool()>& still) {
+                                                 const std::function<bool()>& still,
+                                                 std::optional<std::uint32_t> as_user) {
   Sight sight;
   auto look = process::look_at_thread(pid, thread_id);
   if (!look) return std::nullopt;
@@ -212,7 +231,7 @@ std::optional<StallWatch::Sight> StallWatch::see(std::int32_t pid, std::int32_t 
   if (sight.look.call) {
     sight.attempt = process::copy_blocked_stack(pid, thread_id, sight.look);
     if (!still()) return std::nullopt;
-    if (sight.attempt.copy) sight.stack = symbols::unwind(*sight.attempt.copy);
+    if (sight.attempt.copy) sight.stack = symbols::unwind(*sight.attempt.copy, as_user);
   }
   const bool runs = doing_of(sight.look) == StallGlance::Doing::kComputing;
   const bool resumes = sight.look.state == 'S' && sight.look.call &&
@@ -228,7 +247,7 @@ std::optional<StallWatch::Sight> StallWatch::see(std::int32_t pid, std::int32_t 
     if (runs && !in_time) return std::nullopt;
     if (stopped.copy && in_time) {
       sight.attempt = std::move(stopped);
-      sight.stack = symbols::unwind(*sight.attempt.copy);
+      sight.stack = symbols::unwind(*sight.attempt.copy, as_user);
     } else if (!sight.attempt.copy) {
       sight.attempt.why = std::move(stopped.why);
     }
@@ -254,9 +273,11 @@ void StallWatch::glance(const Watched& watched, const StalledLoop& stalled, Loop
     return false;
   };
   std::optional<Sight> sight;
+  std::optional<std::uint32_t> as_user;
+  if (recording::is_foreign(watched.reader.owner())) as_user = watched.reader.owner();
   // One that sleeps and works in turns may have changed between look and copy.
   for (int tries = 0; tries < kTriesOfGlance; ++tries) {
-    sight = see(watched.name.pid, stalled.thread_id, still);
+    sight = see(watched.name.pid, stalled.thread_id, still, as_user);
     if (!sight) return;
     if (!sight->stack.frames.empty()) break;
   }
@@ -281,6 +302,7 @@ void StallWatch::glance(const Watched& watched, const StalledLoop& stalled, Loop
     seen.no_stack = sight->attempt.copy ? sight->stack.why : sight->attempt.why;
   }
   state.longest->unnamed = std::move(sight->stack.frames);
+  state.longest->as_user = as_user;
 }
 
 /// False if all are named.
@@ -306,6 +328,7 @@ void StallWatch::name(Kept& kept) {
     recording::ModuleRecord module;
     module.path = frame.code.module;
     module.build_id = frame.code.build_id;
+    module.as_user = kept.as_user;
     const bool in_file = !module.path.empty();
     if (in_file) site.module = 0;
     for (recording::StackFrame& each : names_->frames(site, in_file ? &module : nullptr)) {

@@ -40,14 +40,18 @@ namespace loopscope::cli {
 
 class StallWatch {
  public:
-  /// Of the recordings of run `run`; a turn may be busy for `limit_ns`.
+  /// Of the recordings of run `run`; a turn may be busy for `limit_ns`. Throws std::system_error if
+  /// no thread can be had.
   StallWatch(std::vector<std::string> directories, pid_t run, std::uint64_t limit_ns);
   ~StallWatch();
   StallWatch(const StallWatch&) = delete;
   StallWatch& operator=(const StallWatch&) = delete;
 
-  /// Ends the looking; what is still without names gets them.
+  /// Ends the looking; what is still without names gets them. Throws nothing.
   void stop();
+
+  /// After stop(): what made the looking end before that; empty: nothing.
+  const std::string& trouble() const { return trouble_; }
 
   /// After stop(): of one image of a process, of each loop two at most.
   std::vector<findings::StallGlance> take(const recording::RecordingName& name);
@@ -63,6 +67,7 @@ class StallWatch {
   struct Kept {
     findings::StallGlance glance;
     std::vector<symbols::UnwoundFrame> unnamed;
+    std::optional<std::uint32_t> as_user;  // see ModuleRecord
   };
   struct LoopState {
     std::uint64_t turn = 0;  // seen busy last
@@ -74,6 +79,7 @@ class StallWatch {
     std::optional<Kept> before;
   };
 
+  void guarded(const std::function<void()>& work);
   void watch();
   void find_recordings();
   void drop_ended(std::uint64_t now);
@@ -81,7 +87,8 @@ class StallWatch {
   std::uint64_t consider(const Watched& watched, const recording::StalledLoop& stalled);
   void glance(const Watched& watched, const recording::StalledLoop& stalled, LoopState& state);
   static std::optional<Sight> see(std::int32_t pid, std::int32_t thread_id,
-                                  const std::function<bool()>& still);
+                                  const std::function<bool()>& still,
+                                  std::optional<std::uint32_t> as_user);
   bool name_one();
   void name(Kept& kept);
 
@@ -99,6 +106,7 @@ class StallWatch {
   std::uint64_t ended_looked_for_ns_ = 0;
   std::map<LoopKey, LoopState> loops_;
   unsigned glances_ = 0;
+  std::string trouble_;
 
   std::mutex mutex_;
   std::condition_variable stopped_;

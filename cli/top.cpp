@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -147,7 +148,12 @@ int run_top(const Options& options) {
   // Characters only: numbers keep their decimal point.
   std::setlocale(LC_CTYPE, "");
   std::vector<std::string> directories = recording::recording_directories();
-  if (!options.directory.empty()) directories = {options.directory};
+  if (!options.directory.empty()) {
+    // Once, here: from now on a link that takes the place of the directory is not followed.
+    std::error_code why;
+    directories = {std::filesystem::canonical(options.directory, why)};
+    if (why) directories = {options.directory};
+  }
   if (options.pid && !recorded(*options.pid, directories)) {
     const bool runs = recording::read_start_ticks(*options.pid) != 0;
     std::cerr << "loopscope: there is no recording of process " << *options.pid
