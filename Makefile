@@ -12,7 +12,7 @@ DEMO ?= 127.0.0.1:9123
 BUILD_PACKAGES := g++ cmake ninja-build ccache pkg-config libev-dev libcivetweb-dev prometheus-cpp-dev \
   nlohmann-json3-dev libcli11-dev libdw-dev libncurses-dev nodejs npm python3
 TEST_PACKAGES := libgtest-dev libgmock-dev catch2 python3 python3-pytest python3-yaml tmux strace curl binutils openssl \
-  libtcmalloc-minimal4 libclang-rt-14-dev clang
+  libtcmalloc-minimal4 libclang-rt-14-dev clang valgrind
 # Real programs for the probe's tests. Languages and libraries are installed; servers are unpacked below build/tools, so that
 # no service starts, with the libraries that they need.
 REAL_PACKAGES := ruby ruby-eventmachine ruby-cool.io ruby-async ruby-rack ruby-daemons python3-tornado python3-gevent \
@@ -28,7 +28,7 @@ BENCH_PACKAGES := libbenchmark-dev python3 strace valgrind linux-perf bpftrace w
 LINT_PACKAGES := clang-format clang-tidy shellcheck
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo screenshots bench-page test test-slow asan tsan fuzz bench format lint install sbom clean
+.PHONY: help build demo screenshots bench-page test test-slow asan tsan fuzz soak reliability bench format lint install sbom clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,10 +67,11 @@ test: ## run every test: unit, integration, browser, Prometheus, crash, torture 
 	$(MAKE) --no-print-directory asan tsan
 	SEED=1 $(MAKE) --no-print-directory fuzz SECONDS=5
 
-test-slow: ## the test suites of CPython and Tornado with and without the probe, the victims beside valgrind (about 15 minutes)
+test-slow: ## what takes long: the long forms of the reliability tests, CPython's and Tornado's own suites, the victims beside valgrind, each fuzzer for a minute (about an hour)
 	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES) $(REAL_PACKAGES) $(SLOW_PACKAGES)
+	scripts/need.sh --tool chromium chromium
 	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
-	cmake --build build/release -j $(JOBS) --target loopscope_probe loopscope_cli victims
+	cmake --build build/release -j $(JOBS)
 	LOOPSCOPE_PROBE_LIB=$(CURDIR)/build/release/instrumentation/probe/libloopscope-probe.so \
 	  LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope python3 tests/real/slow_suites.py
 	scripts/need.sh --tool prometheus --tool promtool --unpack prometheus
@@ -78,17 +79,18 @@ test-slow: ## the test suites of CPython and Tornado with and without the probe,
 	  /usr/bin/python3 tests/dashboards/cardinality_test.py
 	LOOPSCOPE_BIN=$(CURDIR)/build/release/cli/loopscope VICTIMS_BIN=$(CURDIR)/build/release/tests/victims \
 	  python3 tests/victims/valgrind_compare.py
+	SLOW=1 scripts/ctest.sh build/release -L reliability -j 1
 	$(MAKE) --no-print-directory fuzz SECONDS=60
 
 asan: ## unit and torture tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake --preset asan
 	cmake --build build/asan -j $(JOBS) --target sanitized-tests
-	scripts/ctest.sh build/asan -L 'unit|torture' -j $(JOBS)
+	ROW=address-sanitizer scripts/ctest.sh build/asan -L 'unit|torture|http' -j $(JOBS)
 
 tsan: ## unit and torture tests under ThreadSanitizer
 	cmake --preset tsan
 	cmake --build build/tsan -j $(JOBS) --target sanitized-tests
-	scripts/ctest.sh build/tsan -L 'unit|torture' -j $(JOBS)
+	ROW=thread-sanitizer scripts/ctest.sh build/tsan -L 'unit|torture|http' -j $(JOBS)
 
 # Each target for so long, two at once where there are two cores.
 SECONDS ?= 60
@@ -97,6 +99,20 @@ fuzz: ## libFuzzer on whatever reads what others wrote (SECONDS=60 each, beginni
 	cmake --preset fuzz
 	cmake --build build/fuzz -j $(JOBS) --target fuzzers
 	tests/fuzz/run.sh build/fuzz/tests/fuzz $(SECONDS)
+
+soak: ## full load with 20 browsers and a 1 s scrape, watched by loopscope itself (30 minutes; MINUTES=N)
+	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	scripts/need.sh --tool prometheus --tool promtool --unpack prometheus
+	scripts/need.sh --tool chromium chromium
+	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
+	cmake --build build/release -j $(JOBS) --target soak-programs
+	MINUTES=$(or $(MINUTES),30) ctest --test-dir build/release -R '^soak$$' -V
+
+reliability: ## run what docs/reliability.md promises and renew the table's figures (SLOW=1: the long form; ROWS='killed stopped': these alone)
+	scripts/need.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	cmake --preset release -DLOOPSCOPE_BUILD_TESTS=ON
+	cmake --build build/release -j $(JOBS)
+	scripts/reliability.py build/release $(ROWS)
 
 bench: ## measure against the budgets and print the table (about 17 minutes; ARGS=--quick for a look)
 	scripts/need.sh $(BUILD_PACKAGES) $(BENCH_PACKAGES)

@@ -51,6 +51,9 @@ COMPONENTS = (
     Component("ncurses", "X11-distribute-modifications-variant", "libncurses-dev", "https://invisible-island.net/ncurses/", DYNAMIC,
               pkg_config="ncursesw", libraries=("libncursesw.so", "libtinfo.so")),
     Component("curl", "curl", "libcurl4-openssl-dev", "https://curl.se/", DYNAMIC, pkg_config="libcurl", libraries=("libcurl.so",)),
+    # For TLS: loaded when it is wanted, and not there to build loopscope with.
+    Component("openssl", "Apache-2.0", "libssl3", "https://www.openssl.org/", DYNAMIC, pkg_config="libssl",
+              libraries=("libssl.so", "libcrypto.so")),
     # prometheus-cpp's configuration asks for it; what is linked of it is curl's and elfutils' doing.
     Component("zlib", "Zlib", "zlib1g-dev", "https://zlib.net/", DYNAMIC, pkg_config="zlib", libraries=("libz.so",)),
     Component("glibc", "LGPL-2.1-or-later", "libc6-dev", "https://www.gnu.org/software/libc/", DYNAMIC,

@@ -22,6 +22,7 @@ import time
 import urllib.request
 
 sys.dont_write_bytecode = True  # no __pycache__ in the source tree
+from load import LoadBench  # noqa: E402  pylint: disable=wrong-import-position
 from probe import ProbeBench  # noqa: E402  pylint: disable=wrong-import-position
 from support import NOT_MET, Failed, Row, Scraper, free_port, spread_of_median  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -316,6 +317,7 @@ class Bench:
         self.section("Timers, connections, churn", self.other_workloads)
         self.section("Floor and peers: a turn of the pipe loop", self.peers)
         self.section("TCP echo: throughput against bare libev", self.throughput)
+        self.section("A crowd of clients", LoadBench(self).run)
         self.section("Readers", self.readers)
         self.section("Memory", self.memory)
         self.section("The parts, each alone", self.parts)

@@ -775,6 +775,8 @@ class _Reader:
         cloexec = "CLOEXEC" in text
         if call in ("open", "creat", "openat", "openat2"):
             path = _first_quoted(text)
+            if parts[0].isdigit() and int(parts[0]) in entries and not path.startswith("/"):
+                path = os.path.join(entries[int(parts[0])].target, path)
             self.born(task, value, _path_kind(path, text), cloexec, path, call)
         elif call == "socket":
             # getaddrinfo, getifaddrs and if_nametoindex ask for the interfaces so.
