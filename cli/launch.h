@@ -8,7 +8,7 @@
 //     └────► child: as it was when we were started, waits for start(), then execvp(3)
 //
 // The child is forked before anything of ours is set up: so there is nothing to be undone in it
-// (CivetWeb alone makes 65 threads and changes SIGPIPE), and it gets what we were given even where
+// (threads, blocked signals, descriptors), and it gets what we were given even where
 // we would not know of it.
 //
 // Thread-safety: one thread, the main one. Once an object exists, all signals of that thread (and

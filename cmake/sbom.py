@@ -38,8 +38,6 @@ DYNAMIC, STATIC = "DYNAMIC_LINK", "STATIC_LINK"
 COMPONENTS = (
     Component("libev", "BSD-2-Clause OR GPL-2.0-or-later", "libev-dev", "http://software.schmorp.de/pkg/libev.html", DYNAMIC,
               header=("ev.h", r"#define EV_VERSION_MAJOR (\d+)", r"#define EV_VERSION_MINOR (\d+)"), libraries=("libev.so",)),
-    Component("civetweb", "MIT", "libcivetweb-dev", "https://github.com/civetweb/civetweb", DYNAMIC,
-              header=("civetweb.h", r'#define CIVETWEB_VERSION "([\d.]+)"'), libraries=("libcivetweb.so",)),
     Component("prometheus-cpp", "MIT", "prometheus-cpp-dev", "https://github.com/jupp0r/prometheus-cpp", DYNAMIC,
               pkg_config="prometheus-cpp-core", libraries=("libprometheus-cpp-core.so", "libprometheus-cpp-push.so")),
     Component("nlohmann-json", "MIT", "nlohmann-json3-dev", "https://github.com/nlohmann/json", STATIC, pkg_config="nlohmann_json"),

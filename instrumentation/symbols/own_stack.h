@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A thread with a stack that is large enough for libdw, which puts line tables of a few hundred KiB
-// on it: the threads of a web server have 100 KiB (CivetWeb's default).
+// on it, more than whoever asks may have.
 //
 // Thread-safety: call() from any thread, one after the other. The thread is made with the first
 // call, blocks all signals, sleeps when there is nothing to do, and ends with the object.

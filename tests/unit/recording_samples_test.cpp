@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iostream>
 #include <string>
+#include <vector>
 
 #include "instrumentation/recording/reader.h"
 #include "tests/unit/ledger_region.h"
@@ -158,6 +160,25 @@ TEST_P(SampleSince2, OfTheProbe) {
   };
   EXPECT_EQ(count_of(IncidentKind::kDoubleClose), 3u);
   EXPECT_EQ(count_of(IncidentKind::kUseAfterClose), 3u);
+}
+
+/// A new format fails here until it has its samples.
+TEST_F(Sample, OfEveryFormat) {
+  unsigned samples = 0;
+  for (std::uint32_t version = 1; version <= kVersion; ++version) {
+    const std::string name = "format-" + std::to_string(version);
+    const std::vector<std::string> who = version == 1
+                                             ? std::vector<std::string>{""}
+                                             : std::vector<std::string>{"-library", "-probe"};
+    for (const std::string& one : who) {
+      EXPECT_EQ(read(name + one).version, version) << name << one;
+      ++samples;
+    }
+  }
+  if (!HasFailure()) {
+    std::cout << "reliability: formats: " << samples << " samples of formats 1 to " << kVersion
+              << std::endl;
+  }
 }
 
 }  // namespace
