@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <utility>
 
@@ -140,7 +141,15 @@ struct Core final : WatcherCore {
   void note_due() override {
     // Of an active timer: seconds of CLOCK_MONOTONIC; of a periodic: of CLOCK_REALTIME.
     if constexpr (kIsTimer) due = ev_is_active(&event) ? event.at : 0;
-    if constexpr (std::is_same_v<Event, ev_periodic>) due_offset_ns = realtime_offset_ns();
+    if constexpr (std::is_same_v<Event, ev_periodic>) {
+      // If the clock was set since libev computed `at` (by a callback of this turn, say): what
+      // libev took it to be.
+      constexpr double kSetNs = 10e9;
+      const double libevs =
+          ev_now(loop.loop) * 1e9 - static_cast<double>(recording::monotonic_ns());
+      due_offset_ns = realtime_offset_ns();
+      if (std::abs(due_offset_ns - libevs) > kSetNs) due_offset_ns = libevs;
+    }
   }
 
   /// What CLOCK_REALTIME is ahead of CLOCK_MONOTONIC.
