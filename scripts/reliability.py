@@ -25,8 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "reliability.md"
 ROW = re.compile(r"^\| (?P<name>[a-z][a-z0-9-]*) \| (?P<promise>.+) \| (?P<command>[^|]+) \| (?P<figure>[^|]*) \|$")
 COMMAND = re.compile(r"`(?:ctest -R '(?P<pattern>[^']+)'|make (?P<target>[a-z-]+))[^`]*`")
-# The dots are unittest's, which end no line.
-FIGURE = re.compile(r"^(?:\d+: )?[.sx]*reliability: (?P<name>[a-z0-9-]+): (?P<figure>.+)$", re.MULTILINE)
+# Anywhere in a line: unittest ends none before what a test prints.
+FIGURE = re.compile(r"\breliability: (?P<name>[a-z][a-z0-9-]*): (?P<figure>.+)$", re.MULTILINE)
 
 
 def rows():
