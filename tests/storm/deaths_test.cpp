@@ -136,11 +136,22 @@ struct Tally {
   std::uint64_t forked = 0;
 };
 
+/// The victims have a limit of their address space, and reach it.
+bool g_memory_is_short = false;
+
 /// `before` and `after`: of the truth, taken before and after the recording was read; the same for
 /// one that does not move. `pending`: what each thread may have begun at that moment.
 void check_counts(const RecordingSnapshot& taken, const AllBounds& before, const AllBounds& after,
                   Source source, Tally& tally, std::uint64_t pending) {
-  for (const std::uint64_t dropped : taken.dropped) ASSERT_EQ(dropped, 0u);
+  for (std::size_t kind = 0; kind < std::size(taken.dropped); ++kind) {
+    // A stack, or the name of a file in it, is what can be missing where memory is short: the
+    // descriptor is counted all the same.
+    using recording::DropKind;
+    const bool name_only = static_cast<DropKind>(kind) == DropKind::kSites ||
+                           static_cast<DropKind>(kind) == DropKind::kModules;
+    if (g_memory_is_short && name_only) continue;
+    ASSERT_EQ(taken.dropped[kind], 0u) << "of kind " << kind;
+  }
   ASSERT_EQ(taken.error, "");
   ASSERT_LE(taken.loops.size(), static_cast<std::size_t>(kThreads));
   for (const LoopSnapshot& loop : taken.loops) {
@@ -515,6 +526,7 @@ std::string limited_group(std::uint64_t bytes) {
 }
 
 TEST_F(OutOfMemory, ByLimitAndByTheKernel) {
+  g_memory_is_short = true;
   std::mt19937_64 random = seeded();
   const int rounds = times(60, 300);
   Tally tally;
