@@ -21,6 +21,7 @@
 #include "instrumentation/probe/loops.h"
 #include "instrumentation/probe/registrations.h"
 #include "instrumentation/probe/script_frames.h"
+#include "instrumentation/recording/fault_signals.h"
 #include "instrumentation/recording/own_calls.h"
 #include "instrumentation/recording/paths.h"
 
@@ -342,18 +343,40 @@ std::uint64_t now(Thread& thread) noexcept {
   return ns;
 }
 
+namespace {
+
+/// More than what is done undisturbed takes. Where the stack has no more, the fault comes here,
+/// with nothing locked and the program's own mask: its handler may end the process or jump away.
+constexpr std::size_t kUndisturbedStack = 4096;
+
+[[gnu::noinline]] void fault_now_if_ever() noexcept {
+  volatile char room[kUndisturbedStack];
+  room[0] = 0;
+  asm volatile("" : : "r"(room) : "memory");
+}
+
+/// The kernel's sigset_t: all but recording::kFaultSignals.
+constexpr std::uint64_t held_back() noexcept {
+  std::uint64_t held = ~std::uint64_t{0};
+  for (const int signal : recording::kFaultSignals) held &= ~(std::uint64_t{1} << (signal - 1));
+  return held;
+}
+constexpr std::uint64_t kHeldBack = held_back();
+
+}  // namespace
+
 Undisturbed::Undisturbed() noexcept
     : mask_(0),
       cancel_state_(PTHREAD_CANCEL_ENABLE),
       cancel_type_(PTHREAD_CANCEL_DEFERRED),
       masked_(!g_probe.sealed) {
+  fault_now_if_ever();
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_);
   pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &cancel_type_);
-  const std::uint64_t all = ~std::uint64_t{0};
   // What could not be masked is not to be unmasked either.
   masked_ =
       masked_ && recording::own_call(recording::OwnCall::kSigprocmask, [&] {
-                   return syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask_, sizeof mask_);
+                   return syscall(SYS_rt_sigprocmask, SIG_BLOCK, &kHeldBack, &mask_, sizeof mask_);
                  }) == 0;
 }
 

@@ -156,8 +156,9 @@ class Quiet {
 };
 
 /// While it lives, nothing takes this thread out of the middle: no handler (which might jump away
-/// or fork), no cancellation. For what is done rarely and with a lock held; declared before a
-/// Quiet. Two system calls; without them, and so without protection from handlers, once sealed.
+/// or fork) but of its own fault, no cancellation. For what is done rarely and with a lock held;
+/// declared before a Quiet. Two system calls; without them, and so without protection from
+/// handlers, once sealed. A stack that is too short for it overflows before anything is done.
 class Undisturbed {
  public:
   Undisturbed() noexcept;

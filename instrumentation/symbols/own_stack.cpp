@@ -6,6 +6,8 @@
 #include <exception>
 #include <utility>
 
+#include "instrumentation/recording/fault_signals.h"
+
 namespace loopscope::symbols {
 namespace {
 
@@ -26,9 +28,9 @@ OwnStack::~OwnStack() {
 void OwnStack::call(const std::function<void()>& work) {
   const std::lock_guard one(callers_);
   if (!running_) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const sigset_t others = recording::all_but_faults();
+    sigset_t before;
+    pthread_sigmask(SIG_BLOCK, &others, &before);
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, kStackBytes);

@@ -155,7 +155,10 @@ class Browsers:
     """soak_browsers.mjs, its lines as they come."""
 
     def __init__(self, count, urls, directory, at_end):
-        environment = dict(os.environ, TMPDIR=directory)
+        # A socket of Chromium's is in its directory: a path of 107 bytes at most, whatever the build tree's is.
+        temporary = tempfile.mkdtemp(prefix="soak-")
+        at_end(shutil.rmtree, temporary, ignore_errors=True)
+        environment = dict(os.environ, TMPDIR=temporary)
         self.errors = tempfile.TemporaryFile("w+", dir=directory)  # pylint: disable=consider-using-with
         self.popen = subprocess.Popen(  # pylint: disable=consider-using-with
             [*TIED, NODE, BROWSERS, str(count), *urls],

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "instrumentation/metrics/collector.h"
+#include "instrumentation/recording/fault_signals.h"
 #include "instrumentation/snapshot/json.h"
 #include "webui/server/access.h"
 #include "webui/server/descriptor_table.h"
@@ -43,9 +44,8 @@ constexpr std::size_t kDefaultRecent = 256;
 class SignalsBlocked {
  public:
   SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
+    const sigset_t others = recording::all_but_faults();
+    pthread_sigmask(SIG_BLOCK, &others, &before_);
   }
   ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
   SignalsBlocked(const SignalsBlocked&) = delete;
