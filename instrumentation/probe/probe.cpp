@@ -347,7 +347,7 @@ namespace {
 
 /// More than what is done undisturbed takes. Where the stack has no more, the fault comes here,
 /// with nothing locked and the program's own mask: its handler may end the process or jump away.
-constexpr std::size_t kUndisturbedStack = 4096;
+constexpr std::size_t kUndisturbedStack = 1408;
 
 [[gnu::noinline]] void fault_now_if_ever() noexcept {
   volatile char room[kUndisturbedStack];

@@ -445,6 +445,16 @@ TEST_F(HttpTest, AClientThatSendsByteByByteIsEnded) {
   EXPECT_EQ(error_of(reply)["code"], "timeout");
 }
 
+// As a browser does that connects ahead of need.
+TEST_F(HttpTest, AClientThatSaysNothingIsHungUpOnWithoutAWord) {
+  ServerOptions options;
+  options.timeout = 300ms;
+  start(options);
+  Connection silent(port());
+  EXPECT_EQ(silent.receive_until_closed(40s), "");
+  EXPECT_TRUE(silent.closed());
+}
+
 // The body of a request that is refused is read first; that must not last as long as its sender
 // likes.
 TEST_F(HttpTest, ABodyThatTricklesInIsGivenUp) {

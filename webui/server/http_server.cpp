@@ -513,7 +513,9 @@ void HttpServer::ready(Connection& connection, short events, Clock::time_point n
 }
 
 void HttpServer::expire(Connection& connection, Clock::time_point now) {
-  if (connection.state == Connection::kHead) {
+  // Who has said nothing asked nothing: browsers open connections ahead of need, and show a 408 as
+  // an error of the page's.
+  if (connection.state == Connection::kHead && !connection.input.empty()) {
     connection.more_expected = true;
     refuse(connection, error_response(408, "timeout", "the request did not arrive in time"), now);
   } else {
