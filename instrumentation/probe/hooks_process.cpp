@@ -29,12 +29,14 @@ using namespace loopscope::probe;  // NOLINT(google-build-using-namespace): the 
 namespace loopscope::probe {
 
 void process_ends(Thread& thread, int status) noexcept {
+  tell_if_unrecorded(thread);
   if (!live(thread)) return;
   take_census(thread);
   g_probe.process->ended(status & 0xFF, true);
 }
 
 bool begin_exec(Thread& thread) noexcept {
+  tell_if_unrecorded(thread);
   if (!live(thread)) return false;
   take_census(thread);
   g_probe.process->executing(true);

@@ -150,6 +150,7 @@ void thread_ends(void* thread) {
 /// `status` is what exit(3) was given; of that, eight bits are left.
 void exits(int status, void*) {
   if (g_probe.process == nullptr || t_thread.off != 0) return;
+  tell_if_unrecorded(t_thread);
   take_census(t_thread);
   g_probe.process->ended(status & 0xFF, true);
 }
@@ -322,6 +323,12 @@ bool wake(Thread& thread, bool roomy) noexcept {
 }  // namespace
 
 bool come_alive(Thread& thread) noexcept { return wake(thread, false); }
+
+void tell_if_unrecorded(const Thread& thread) noexcept {
+  if (thread.off == 0 && __atomic_load_n(&g_starting, __ATOMIC_ACQUIRE) == 2 && !has_recording()) {
+    g_probe.process->tell_ancestor();
+  }
+}
 
 void expect_end(Thread& thread) noexcept {
   if (!g_has_key) return;

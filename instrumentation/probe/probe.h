@@ -121,6 +121,9 @@ inline bool live(const Thread& thread) noexcept {
 /// Makes it so if it can be: starts the probe, gives a forked child its recording, meets a new
 /// thread. False if nothing is to be recorded.
 bool come_alive(Thread& thread) noexcept;
+/// Before the process ends or becomes another program: of a forked child that never got its
+/// recording, an ancestor's tells why.
+void tell_if_unrecorded(const Thread& thread) noexcept;
 /// Only meets a new thread: a forked child that does nothing but close, duplicate and exec gets no
 /// recording.
 bool meet_thread(Thread& thread) noexcept;

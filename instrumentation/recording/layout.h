@@ -144,8 +144,8 @@ static_assert(kDescriptorKinds <= kKindSlots);
 /// Room for failures of own calls: one for each pair of call and errno; the last has all the rest.
 inline constexpr std::uint32_t kOwnFailures = 32;
 
-/// What own calls failed with. `what`: OwnCall in the low half, errno in the high one; 0: not used,
-/// and so are all after it.
+/// What own calls failed with, here and in forked children that got no recording. `what`: OwnCall
+/// in the low half, errno in the high one; 0: not used, and so are all after it.
 struct alignas(16) OwnFailure {
   Cell<std::uint32_t> what;
   Cell<std::uint32_t> retried;  // made again at once: nothing was lost

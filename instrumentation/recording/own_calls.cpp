@@ -50,14 +50,13 @@ void own_call_retried(OwnCall call, int error) noexcept {
 
 void adopt_own_failures(Header& header) noexcept {
   for (OwnFailure& before : g_before) {
-    const std::uint64_t failed = before.failed.load();
-    const std::uint32_t retried = before.retried.load();
+    const std::uint64_t failed = __atomic_exchange_n(&before.failed.raw, 0, __ATOMIC_RELAXED);
+    const std::uint32_t retried = __atomic_exchange_n(&before.retried.raw, 0, __ATOMIC_RELAXED);
     if (failed != 0 || retried != 0) {
       const std::uint32_t what = before.what.load();
       add(what != 0 ? place(header.own_failures, what) : header.own_failures[kOwnFailures - 1],
           failed, retried);
     }
-    before = OwnFailure{};
   }
 }
 

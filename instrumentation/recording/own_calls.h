@@ -21,7 +21,7 @@ void own_call_failed(OwnCall call, int error) noexcept;
 /// It failed and is made again.
 void own_call_retried(OwnCall call, int error) noexcept;
 
-/// What failed before there was a recording to count it in is counted in this one. Not thread-safe.
+/// What failed before there was a recording to count it in is counted in this one. Any thread.
 void adopt_own_failures(Header& header) noexcept;
 
 /// Makes `call` (which returns -1 and sets errno) again while a signal interrupts it; a call that

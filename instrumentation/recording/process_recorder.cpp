@@ -54,9 +54,18 @@ void ProcessRecorder::start(const RegionSettings& settings) noexcept {
 void ProcessRecorder::make_region() noexcept {
   // Under a probe there is a recording already.
   const ProbeLink* probe = find_probe();
-  if ((probe != nullptr && probe->share(&region_)) || create_region(region_, settings_)) {
-    adopt_own_failures(*region_.header());
+  const bool made =
+      (probe != nullptr && probe->share(&region_)) || create_region(region_, settings_);
+  if (made && region_.path[0] != '\0') {
+    nearest_in_file_ = region_.header();
+  } else if (nearest_in_file_ != nullptr) {
+    return tell_ancestor();  // what is in a child's own memory is read by nobody
   }
+  if (made) adopt_own_failures(*region_.header());
+}
+
+void ProcessRecorder::tell_ancestor() noexcept {
+  if (nearest_in_file_ != nullptr) adopt_own_failures(*nearest_in_file_);
 }
 
 std::uint32_t ProcessRecorder::settle_fork() noexcept {

@@ -46,6 +46,10 @@ class ProcessRecorder {
 
   void drop(DropKind kind) noexcept;
 
+  /// What failed in a forked child before it had a recording is counted in the nearest ancestor's:
+  /// of a child that gets none, nobody else could tell. Any thread.
+  void tell_ancestor() noexcept;
+
   /// Notes that `fd` was put into an epoll set, or taken out. A descriptor in several sets is kept
   /// for the one it was put into last.
   void register_fd(int fd, int epoll_fd, std::uint32_t events) noexcept;
@@ -71,6 +75,9 @@ class ProcessRecorder {
   void make_region() noexcept;
 
   Region region_;
+  /// Of the last recording that this process, or one it was forked off, has in a file. Its mapping
+  /// is never taken away; of an ancestor's only `own_failures` is written to.
+  Header* nearest_in_file_ = nullptr;
   ForkSentinel sentinel_;
   bool forked_ = false;
   RegionSettings settings_;
