@@ -160,6 +160,8 @@ void check_stall(const EndEvidence& evidence, const LoopSnapshot& loop, std::vec
           "Of turn " + std::to_string(glance->turn) + ", which stalled as well, was seen: " + seen;
     }
     if (place.stack) finding.places.push_back(std::move(place));
+  } else {
+    seen = "What its thread was doing was not seen.";
   }
   if (endless) {
     finding.detail = "It was turn " + std::to_string(glance->turn) +
