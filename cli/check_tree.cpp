@@ -2,13 +2,11 @@
 #include "cli/check_tree.h"
 
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -18,6 +16,7 @@
 #include <thread>
 #include <tuple>
 
+#include "cli/leavings.h"
 #include "cli/observation.h"
 #include "cli/run_recordings.h"
 #include "instrumentation/recording/directory.h"
@@ -67,27 +66,6 @@ bool is_shortage(int error) {
   return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR;
 }
 
-/// A container that shares the directory has processes that cannot be seen from here: what is as
-/// old as this is no longer wanted there.
-constexpr time_t kLeavingsSeconds = 3600;
-
-/// Removes what runs that were killed (a cancelled job) have left, but for the newest: nobody else
-/// does where only `check` is used, and such a directory is memory.
-void clear_away(const std::vector<recording::RecordingFile>& newest_first, pid_t run) {
-  const time_t now = time(nullptr);
-  std::size_t ended = 0;
-  for (const recording::RecordingFile& found : newest_first) {
-    if (found.alive || found.run_pid == 0) continue;
-    // Whoever had our pid before us is gone.
-    if (found.run_pid != run && recording::read_start_ticks(found.run_pid) != 0) continue;
-    struct stat status {};
-    if (++ended > recording::kKeptRecordings && lstat(found.path.c_str(), &status) == 0 &&
-        status.st_ctime + kLeavingsSeconds < now) {
-      recording::remove_recording(found.path);
-    }
-  }
-}
-
 }  // namespace
 
 std::vector<const TreeImage*> lost_in_exec(const std::vector<TreeImage>& images) {
@@ -104,12 +82,10 @@ std::vector<const TreeImage*> lost_in_exec(const std::vector<TreeImage>& images)
 CheckTree::CheckTree(std::vector<std::string> directories, pid_t run)
     : directories_(std::move(directories)), run_(run), names_(snapshot::symbol_names()) {
   for (const std::string& directory : directories_) {
-    const auto listed = recording::list_recordings(directory);
-    if (!listed) continue;
-    clear_away(*listed, run_);
-    for (const auto& found : *listed) {
-      if (found.run_pid == run_) seen_.insert(found.path);
-    }
+    // Whoever had our number before us is gone.
+    std::set<std::string> earlier = recordings_of_run(directory, run_);
+    clear_away({.directory = directory, .run = run_, .earlier = &earlier});
+    seen_.merge(earlier);
   }
 }
 

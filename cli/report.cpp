@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/observation.h"
 #include "cli/output_file.h"
 #include "cli/report_html.h"
 #include "cli/report_trace.h"
@@ -81,6 +82,7 @@ std::string find_recording(std::int32_t pid, const std::vector<std::string>& dir
 }
 
 void list_recordings_to(std::ostream& out, const std::vector<std::string>& directories) {
+  allow_many_descriptors();
   snapshot::CollectOptions options;
   options.recent = 0;
   const snapshot::HostSnapshot host =

@@ -211,8 +211,11 @@ int run(Options options, char** program) {
   if (const int error = launch.start(); error != 0) return cannot_start(program[0], error);
   bool looked = false;
   outcome.end = launch.wait(kTick, [&] {
-    if (!looked && !recordings->has_program()) say_why_nothing_is_seen();
-    looked = true;
+    if (!looked) {
+      if (!recordings->has_program()) say_why_nothing_is_seen();
+      recordings->clear_earlier();
+      looked = true;
+    }
     recordings->tend();
   });
   outcome.duration_ns = recording::monotonic_ns() - began;
@@ -226,7 +229,7 @@ int run(Options options, char** program) {
     if (!stay) stop_serving();
     snapshot::CollectOptions last;
     last.recent = 0;
-    const snapshot::HostSnapshot host = recordings->collect(last);
+    snapshot::HostSnapshot host = recordings->collect(last);
     const bool seen =
         std::any_of(host.processes.begin(), host.processes.end(),
                     [&](const auto& process) { return process.recording.pid == outcome.pid; });
@@ -243,7 +246,9 @@ int run(Options options, char** program) {
         recordings->tend();
       });
       stop_serving();
+      host = recordings->collect(last);
     }
+    recordings->clear_all(host);
   };
   try {
     conclude();

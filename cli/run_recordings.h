@@ -8,9 +8,11 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +28,7 @@ recording::RecordingName recording_name(const std::string& path);
 
 class RunRecordings {
  public:
+  /// Before PROGRAM is started: what is there is not of this run, whatever its name says.
   RunRecordings(std::vector<std::string> directories, pid_t run, pid_t program);
 
   snapshot::HostSnapshot collect(const snapshot::CollectOptions& options);
@@ -40,14 +43,24 @@ class RunRecordings {
   /// Once a second, see Collector::tend().
   void tend() { collector_->tend(); }
 
+  /// Removes what ended processes of earlier runs have left, but for the newest (leavings.h).
+  void clear_earlier() const;
+
+  /// When nothing more will be collected: likewise, and of what ended processes of this run have
+  /// left; of all of them its own that are in `last`, the last snapshot, are the newest.
+  void clear_all(const snapshot::HostSnapshot& last) const;
+
   /// Whether PROGRAM has a recording. Looks at names only.
   bool has_program() const;
 
  private:
+  void clear(bool own_too) const;
+
   const std::vector<std::string> directories_;
   const pid_t run_;
   const pid_t program_;
-  const std::unique_ptr<snapshot::Collector> collector_;
+  std::map<std::string, std::set<std::string>> earlier_;  // by directory
+  std::unique_ptr<snapshot::Collector> collector_;
   mutable std::mutex mutex_;
   std::optional<std::pair<End, std::uint64_t>> end_;  // of PROGRAM
 };

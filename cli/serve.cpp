@@ -17,6 +17,7 @@
 
 #include "cli/commands.h"
 #include "cli/listen.h"
+#include "cli/observation.h"
 #include "cli/report.h"
 #include "instrumentation/recording/directory.h"
 #include "instrumentation/recording/redact.h"
@@ -72,6 +73,7 @@ int serve(const Options& options) {
   sigaddset(&broken_pipe, SIGPIPE);
   pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
 
+  allow_many_descriptors();
   const std::shared_ptr<snapshot::Collector> collector = snapshot::Collector::of_directories(
       options.directory.empty() ? std::vector<std::string>{} : directories);
   collector->name_stacks(snapshot::symbol_names());

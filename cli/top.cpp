@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/observation.h"
 #include "cli/top_batch.h"
 #include "cli/top_dashboard.h"
 #include "cli/top_terminal.h"
@@ -164,6 +165,7 @@ int run_top(const Options& options) {
               << "Recordings were looked for in " << joined(directories) << ".\n";
     return kCouldNotRead;
   }
+  allow_many_descriptors();
   const auto collector = snapshot::Collector::of_directories(
       options.directory.empty() ? std::vector<std::string>{} : directories);
   collector->name_stacks(snapshot::symbol_names());

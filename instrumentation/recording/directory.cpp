@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstring>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <string_view>
 
@@ -167,7 +168,9 @@ std::vector<std::string> directories_of_users(const std::string& directory, std:
   return found;
 }
 
-Result<std::vector<RecordingFile>> list_recordings(const std::string& directory) {
+Result<std::vector<RecordingFile>> list_recordings(const std::string& directory,
+                                                   std::size_t most_of_another, bool* more) {
+  if (more != nullptr) *more = false;
   const int opened = open_directory(directory, O_RDONLY);
   if (opened < 0 && errno == ENOENT) return std::vector<RecordingFile>{};
   DIR* handle = opened < 0 ? nullptr : fdopendir(opened);
@@ -183,6 +186,11 @@ Result<std::vector<RecordingFile>> list_recordings(const std::string& directory)
   };
   std::vector<Dated> found;
   std::map<std::pair<std::int32_t, std::uint64_t>, unsigned> newest_image;
+  struct stat above {};
+  if (fstat(dirfd(handle), &above) == 0 && !is_foreign(above.st_uid)) {
+    most_of_another = std::numeric_limits<std::size_t>::max();
+  }
+  std::size_t looked_at = 0;
   // A part of the recordings must not pass for all of them.
   int failed = 0;
   for (;;) {
@@ -190,6 +198,10 @@ Result<std::vector<RecordingFile>> list_recordings(const std::string& directory)
     const dirent* entry = readdir(handle);
     if (entry == nullptr) {
       failed = errno;
+      break;
+    }
+    if (looked_at++ == most_of_another) {
+      if (more != nullptr) *more = true;
       break;
     }
     Dated dated{};
@@ -204,6 +216,7 @@ Result<std::vector<RecordingFile>> list_recordings(const std::string& directory)
     dated.file.path = directory + "/" + entry->d_name;
     dated.changed = status.st_ctim;
     dated.owner = status.st_uid;
+    dated.file.foreign = is_foreign(status.st_uid);
     unsigned& newest = newest_image[{dated.file.pid, dated.file.start_ticks}];
     newest = std::max(newest, dated.file.image);
     found.push_back(std::move(dated));

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct RecordingFile {
   unsigned image = 0;        // how many exec(3)s of this process came before
   std::int32_t run_pid = 0;  // of the `loopscope run` it belongs to; 0: none
   bool alive = false;        // the process lives and still runs this image
+  bool foreign = false;      // the file is another user's, who is not root
 };
 
 /// The directory new recordings go to, and the first one that is searched.
@@ -38,8 +40,12 @@ std::vector<std::string> recording_directories();
 std::vector<std::string> directories_of_users(const std::string& directory, std::uint32_t not_of);
 
 /// Recordings in `directory`, the living first, then newest first. Error if the directory exists
-/// but cannot be read, or is a symbolic link.
-Result<std::vector<RecordingFile>> list_recordings(const std::string& directory);
+/// but cannot be read, or is a symbolic link. If it is another user's, `most_of_another` of its
+/// entries are looked at, whichever come first; `more` says whether there are more. Cost: 5 µs
+/// each.
+Result<std::vector<RecordingFile>> list_recordings(
+    const std::string& directory,
+    std::size_t most_of_another = std::numeric_limits<std::size_t>::max(), bool* more = nullptr);
 
 /// The descriptor of the file at `path`, opened for reading in a directory that is held meanwhile:
 /// neither it nor the directory is followed if it is a link, and in a directory of another user's

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "instrumentation/snapshot/host_snapshot.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -352,6 +353,8 @@ struct Collector::Impl {
   std::vector<std::string> directories;
   bool all_directories = false;  // wherever recordings may be: root's grow
   std::optional<std::int32_t> run_pid;
+  std::set<std::string> earlier;  // paths that are not of the run, though they are named so
+  std::size_t most_of_another = Collector::kMostOfAnother;  // not of a run
   std::string file;
   bool follow_link = true;  // of `file`
   std::shared_ptr<StackNames> names;
@@ -387,6 +390,44 @@ struct Collector::Impl {
     }
   }
 
+  /// What is in `directory` and is to be shown goes to `there`, and is opened. Of what has no
+  /// `room` any more it is said that it is left out.
+  void scan(const std::string& directory, std::size_t& room, std::set<std::string>& there) {
+    constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
+    // Whoever comes after another user finds room, too.
+    const std::size_t most = run_pid ? kAll : std::min(most_of_another, room / 2);
+    bool more = false;
+    const auto listed = recording::list_recordings(
+        directory, run_pid ? kAll : most * Collector::kNamesLookedAt, &more);
+    if (!listed) {
+      unreadable[directory] = listed.error().message;
+      // What was found there before is still open and may still be read.
+      for (const auto& [path, source] : sources) {
+        if (path.starts_with(directory + "/")) there.insert(path);
+      }
+      return;
+    }
+    std::size_t of_another = 0;
+    std::size_t left_out = 0;
+    for (const auto& found : *listed) {
+      if (run_pid && (found.run_pid != *run_pid || earlier.contains(found.path))) continue;
+      if (room == 0 || (found.foreign && of_another == most)) {
+        ++left_out;
+        continue;
+      }
+      --room;
+      if (found.foreign) ++of_another;
+      there.insert(found.path);
+      if (!folded_paths.contains(found.path)) open(found.path);
+    }
+    if (left_out == 0 && !more) return;
+    unreadable[directory] =
+        std::to_string(left_out) + (more ? " or more" : "") + " recordings in " + directory +
+        " are left out: " +
+        (room == 0 ? "the limit of open files (ulimit -Hn) is too low"
+                   : "of another user's, " + std::to_string(most) + " are shown at most");
+  }
+
   void scan() {
     const std::uint64_t now = recording::monotonic_ns();
     if (scanned_at_ns != 0 && now - scanned_at_ns < timing.rescan_ns) return;
@@ -398,22 +439,11 @@ struct Collector::Impl {
     }
     if (all_directories) directories = recording::recording_directories();
     std::set<std::string> there;
-    for (const std::string& directory : directories) {
-      const auto listed = recording::list_recordings(directory);
-      if (!listed) {
-        unreadable[directory] = listed.error().message;
-        // What was found there before is still open and may still be read.
-        for (const auto& [path, source] : sources) {
-          if (path.starts_with(directory + "/")) there.insert(path);
-        }
-        continue;
-      }
-      for (const auto& found : *listed) {
-        if (run_pid && found.run_pid != *run_pid) continue;
-        there.insert(found.path);
-        if (!folded_paths.contains(found.path)) open(found.path);
-      }
-    }
+    // Each that lives takes a descriptor; as many are left to those who look.
+    rlimit limit{};
+    std::size_t room = std::numeric_limits<std::size_t>::max();
+    if (!run_pid && ::getrlimit(RLIMIT_NOFILE, &limit) == 0) room = limit.rlim_cur / 2;
+    for (const std::string& directory : directories) scan(directory, room, there);
     std::erase_if(folded_paths, [&](const std::string& path) { return !there.contains(path); });
     std::erase_if(sources, [&](const auto& entry) {
       // A run remembers what its processes left.
@@ -533,8 +563,10 @@ std::unique_ptr<Collector> Collector::in_process(recording::Reader reader, Colle
 }
 
 std::unique_ptr<Collector> Collector::of_directories(std::vector<std::string> directories,
-                                                     CollectorTiming timing) {
+                                                     CollectorTiming timing,
+                                                     std::size_t most_of_another) {
   auto impl = std::make_unique<Impl>();
+  impl->most_of_another = most_of_another;
   impl->timing = timing;
   impl->all_directories = directories.empty();
   impl->directories = std::move(directories);
@@ -542,9 +574,11 @@ std::unique_ptr<Collector> Collector::of_directories(std::vector<std::string> di
 }
 
 std::unique_ptr<Collector> Collector::of_run(std::vector<std::string> directories,
-                                             std::int32_t run_pid, CollectorTiming timing) {
+                                             std::int32_t run_pid, CollectorTiming timing,
+                                             std::set<std::string> earlier) {
   auto collector = of_directories(std::move(directories), timing);
   collector->impl_->run_pid = run_pid;
+  collector->impl_->earlier = std::move(earlier);
   return collector;
 }
 
@@ -646,6 +680,10 @@ HostSnapshot Collector::collect(const CollectOptions& options) {
   }
   if (options.cursors != nullptr) *options.cursors = std::move(moved);
   for (const auto& [path, error] : impl_->unreadable) host.unreadable.push_back({path, error});
+  // Directories first: files in one of another user's are not to hide what is said of the others.
+  std::stable_partition(
+      host.unreadable.begin(), host.unreadable.end(),
+      [](const Unreadable& entry) { return !entry.path.ends_with(recording::kFileSuffix); });
 
   learn_ends(host.processes);
 

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -127,7 +128,7 @@ struct HostSnapshot {
   std::string version;            // of loopscope
   Mode mode = Mode::kInspector;
   std::vector<ProcessSnapshot> processes;  // the living first, then the youngest first
-  std::vector<Unreadable> unreadable;
+  std::vector<Unreadable> unreadable;      // directories first
   FoldedProcesses folded;
 };
 
@@ -211,18 +212,27 @@ class Collector {
                                                CollectorTiming timing = {});
 
   /// Every recording in `directories`; none given: wherever recordings of this user may be.
-  /// Mode::kServe.
+  /// Mode::kServe. The living first, then the newest, at most
+  /// - half as many as we may have descriptors, as each living one takes one,
+  /// - of each directory `most_of_another` of another user's (not root's), who may make as many as
+  ///   he likes, and never more than half of what is left then. In a directory of his no more than
+  ///   kNamesLookedAt times so many entries are looked at.
+  /// How many are left out is said in `unreadable`, with the directory's path.
   static std::unique_ptr<Collector> of_directories(std::vector<std::string> directories,
-                                                   CollectorTiming timing = {});
+                                                   CollectorTiming timing = {},
+                                                   std::size_t most_of_another = kMostOfAnother);
+  static constexpr std::size_t kMostOfAnother = 1024;
+  static constexpr std::size_t kNamesLookedAt = 8;
 
   /// The recordings in `directories` (none given: wherever they may be) that belong to the
   /// `loopscope run` of process `run_pid`, as their names say. Mode::kServe. What a process left at
   /// its end stays, though its file does not: of those that have ended, all but the newest
   /// kKeptRecordings are removed after they were read, so that a run of many short processes does
   /// not fill the directory. At most kShownEnded of them are given one by one, the others as
-  /// `folded`.
+  /// `folded`. `earlier`: paths of such a name that belong to who had that number before.
   static std::unique_ptr<Collector> of_run(std::vector<std::string> directories,
-                                           std::int32_t run_pid, CollectorTiming timing = {});
+                                           std::int32_t run_pid, CollectorTiming timing = {},
+                                           std::set<std::string> earlier = {});
   static constexpr std::size_t kShownEnded = 256;
 
   /// One recording file, of a process that lives or not. Mode::kServe. Its errors come with

@@ -908,5 +908,64 @@ class SummaryTest(Case):
         self.assertIn("1 descendant runs on; `loopscope serve` goes on showing it\n", text)
 
 
+@unittest.skipUnless("LOOPSCOPE_PROBE_FILE" in os.environ, "the stand-in records HELLO only")
+class LeavingsTest(Case):
+    """What runs leave in the directory of the recordings."""
+    KEPT = 32
+    BURST = "for i in $(seq 60); do /bin/true; done"
+
+    def recordings(self):
+        return {name for name in os.listdir(self.directory) if name.endswith(".loopscope")}
+
+    def report(self, name):
+        done = self.bare(BIN, "report", os.path.join(self.directory, name), "--format", "json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)["processes"][0]
+
+    def test_of_two_bursts_the_newest_are_left(self):
+        for _ in range(2):
+            process = self.start("sh", "-c", "echo $$; " + self.BURST)
+            program = int(process.stdout.readline())
+            self.assertEqual(process.wait(DEADLINE), 0, process.stderr.read())
+            left = self.recordings()
+            self.assertEqual(len(left), self.KEPT)
+            self.assertEqual({name for name in left if not name.endswith(f"-{process.pid}.loopscope")}, set(), "this run's are the newest")
+            # PROGRAM began first, and its recording with it; it has ended last.
+            (own,) = (name for name in left if name.startswith(f"{program}-"))
+            self.assertEqual(self.report(own)["state"], "exited")
+
+    def test_of_a_run_that_outlived_others(self):
+        """Its recording is older than those of the others, and it has ended last."""
+        process = self.start("sh", "-c", "echo $$; read line", stdin=subprocess.PIPE)
+        self.addCleanup(process.stdin.close)
+        program = int(process.stdout.readline())
+        self.run_it("sh", "-c", self.BURST)
+        (own,) = (name for name in self.recordings() if name.startswith(f"{program}-"))
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        process.wait(DEADLINE)
+        self.assertEqual(len(self.recordings()), self.KEPT)
+        self.assertEqual(self.report(own)["state"], "exited")
+        self.run_it("true")
+        self.assertEqual(len(self.recordings()), self.KEPT)
+        self.assertIn(own, self.recordings(), "the last but one")
+
+    def test_of_a_run_that_was_killed(self):
+        process = self.start("sh", "-c", "echo ready; read line; " + self.BURST, stdin=subprocess.PIPE)
+        self.addCleanup(process.stdin.close)
+        self.assertEqual(process.stdout.readline(), b"ready\n")
+        process.kill()
+        process.wait()
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.read(), b"")  # until all of them have ended
+        eventually("they are left", lambda: len(self.recordings()) > 60)
+        done = self.run_it("sh", "-c", "echo $$")
+        left = self.recordings()
+        self.assertEqual(len(left), self.KEPT)
+        (own,) = (name for name in left if name.startswith(f"{int(done.stdout)}-"))
+        self.assertEqual(self.report(own)["state"], "exited")
+
+
 if __name__ == "__main__":
     unittest.main()

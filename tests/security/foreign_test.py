@@ -217,6 +217,33 @@ class Foreign(unittest.TestCase):
         self.assertIn(str(process.pid), done.stderr)
         self.assertNotIn("another user", done.stderr)
 
+    def test_a_flood_of_his(self):
+        """Of a process that lives he makes as many recordings as he likes: root's are shown all the same, and what is left out is counted."""
+        in_a_place_of_its_own = ["unshare", "-m", "--propagation", "private", "sh", "-ec",
+                                 """mount -t tmpfs none /dev/shm
+                                 mkdir -m 700 /dev/shm/loopscope-0 /dev/shm/loopscope-$3
+                                 chown $3 /dev/shm/loopscope-$3
+                                 mount --bind "$1" /dev/shm/loopscope-0
+                                 mount --bind "$2" /dev/shm/loopscope-$3
+                                 shift 3
+                                 exec "$@\"""", "sh"]
+        roots = self.directory("roots", 0o700)
+        probe = subprocess.run([*in_a_place_of_its_own, roots, self.theirs, str(NOBODY), "true"], capture_output=True, check=False, timeout=DEADLINE)
+        if probe.returncode != 0:
+            self.skipTest(f"no mount namespaces here: {probe.stderr}")
+        own, _ = self.start(os.path.join(self.public, "opener"), "/dev/null", directory=roots)
+        process, recording = self.start(os.path.join(self.public, "opener"), "/dev/null", directory=self.theirs, user=NOBODY)
+        for run in range(10000):
+            os.link(recording, os.path.join(self.theirs, f"{process.pid}-{start_ticks(process.pid)}-0-{run + 1}{SUFFIX}"))
+        type(self).tried += 1
+        done = subprocess.run([*in_a_place_of_its_own, roots, self.theirs, str(NOBODY), LOOPSCOPE, "report"], capture_output=True, text=True,
+                              timeout=DEADLINE, check=False, env=self.environment)
+        lines = done.stderr.splitlines()
+        shown = [line.split()[0] for line in lines if line.endswith(SUFFIX)]
+        self.assertEqual((shown.count(str(own.pid)), shown.count(str(process.pid))), (1, 1024))
+        (said,) = (line for line in lines if "left out" in line)
+        self.assertRegex(said, rf"\d or more recordings in /dev/shm/loopscope-{NOBODY} are left out: of another user's, 1024 are shown at most")
+
 
 if __name__ == "__main__":
     time.tzset()

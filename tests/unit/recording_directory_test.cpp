@@ -44,6 +44,22 @@ class Directory : public testing::Test {
   std::string old_;
 };
 
+TEST_F(Directory, OfAnothersDirectoryOnlySoMuchIsLookedAt) {
+  for (int i = 0; i < 100; ++i) file(1'999'000'000 + i, 5, 0);
+  for (int i = 0; i < 100; ++i) std::ofstream(path_ + "/junk-" + std::to_string(i)) << "x";
+  bool more = true;
+  EXPECT_EQ(list_recordings(path_, 150, &more)->size(), 100u) << "one's own";
+  EXPECT_FALSE(more);
+  if (chown(path_.c_str(), 1234, 0) != 0) GTEST_SKIP() << "only root can give it away";
+  const auto some = list_recordings(path_, 50, &more);
+  EXPECT_LE(some->size(), 50u);
+  EXPECT_TRUE(more);
+  EXPECT_EQ(list_recordings(path_, 202, &more)->size(), 100u) << "with . and ..";
+  EXPECT_FALSE(more);
+  EXPECT_LT(list_recordings(path_, 201, &more)->size(), 101u);
+  EXPECT_TRUE(more);
+}
+
 TEST_F(Directory, ListsTheLivingFirst) {
   file(1'999'999'999, 5, 0);
   const std::string mine = file(getpid(), read_start_ticks(getpid()), 0);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -186,6 +187,101 @@ TEST(Collector, ReportsWhatItCannotRead) {
   }
   std::filesystem::remove(bad);
   EXPECT_EQ(collector->collect().unreadable.size(), 1u);
+}
+
+TEST(Collector, SaysFirstWhatIsWrongWithDirectories) {
+  const TemporaryDirectory directory;
+  const std::string bad = directory.path() + "/1-2-0.loopscope";
+  const std::string none = directory.path() + "/later in the alphabet";
+  std::ofstream(bad) << "not a recording";
+  std::ofstream(none) << "not a directory";
+  const HostSnapshot host = Collector::of_directories({directory.path(), none})->collect();
+  ASSERT_EQ(host.unreadable.size(), 2u);
+  EXPECT_EQ(host.unreadable[0].path, none);
+  EXPECT_EQ(host.unreadable[1].path, bad);
+}
+
+// --- who may take how much of it
+
+/// Links to the recording of a child that has ended, as of so many processes.
+void fill(const std::string& directory, int count) {
+  const TemporaryDirectory elsewhere;
+  Child(elsewhere.path(), record_ten_turns).end();
+  const std::string recording = recording::list_recordings(elsewhere.path())->front().path;
+  for (int i = 0; i < count; ++i) {
+    std::filesystem::create_hard_link(
+        recording, directory + "/" + std::to_string(1'999'000'000 + i) + "-5-0.loopscope");
+  }
+}
+
+constexpr uid_t kSomebody = 1234;
+bool give_away(const std::string& directory) {
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (::chown(entry.path().c_str(), kSomebody, 0) != 0) return false;
+  }
+  return true;
+}
+
+std::string why(const HostSnapshot& host, const std::string& path) {
+  for (const Unreadable& unreadable : host.unreadable) {
+    if (unreadable.path == path) return unreadable.error;
+  }
+  return "";
+}
+
+TEST(Collector, AnotherUsersFloodHidesNothingOfOurs) {
+  const TemporaryDirectory own;
+  Child child(own.path(), record_ten_turns);
+  for (const int flood : {20, 10'000}) {
+    const TemporaryDirectory theirs;
+    fill(theirs.path(), flood);
+    if (!give_away(theirs.path()) || ::chown(theirs.path().c_str(), kSomebody, 0) != 0) {
+      GTEST_SKIP() << "only root can give a file away";
+    }
+    const auto collector = Collector::of_directories({theirs.path(), own.path()}, kAtOnce, 5);
+    for (int round = 0; round < 2; ++round) {  // said each time
+      const HostSnapshot host = collector->collect();
+      EXPECT_NE(find(host, child.pid()), nullptr);
+      EXPECT_EQ(host.processes.size(), 6u);
+      EXPECT_EQ(host.unreadable.size(), 1u);
+      const std::string said = why(host, theirs.path());
+      EXPECT_NE(said.find(flood == 20 ? "15 recordings in " : " or more recordings in "),
+                std::string::npos)
+          << said;
+      EXPECT_NE(said.find("of another user's, 5 are shown at most"), std::string::npos) << said;
+    }
+  }
+}
+
+TEST(Collector, NorDoesItInADirectoryOfOurs) {
+  const TemporaryDirectory directory;
+  fill(directory.path(), 20);
+  if (!give_away(directory.path())) GTEST_SKIP() << "only root can give a file away";
+  Child child(directory.path(), record_ten_turns);  // 21 are few enough for it to remove none
+  const HostSnapshot host = Collector::of_directories({directory.path()}, kAtOnce, 5)->collect();
+  EXPECT_NE(find(host, child.pid()), nullptr);
+  EXPECT_EQ(host.processes.size(), 6u);
+  EXPECT_TRUE(why(host, directory.path()).starts_with("15 recordings in "))
+      << host.unreadable.size();
+}
+
+TEST(Collector, OfOnesOwnAsManyAreShownAsThereAreDescriptorsFor) {
+  const TemporaryDirectory directory;
+  Child child(directory.path(), record_ten_turns);  // lives, so it is not among the left out
+  fill(directory.path(), 40);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = 64;
+  const auto collector = Collector::of_directories({directory.path()}, kAtOnce, 5);
+  EXPECT_EQ(collector->collect().processes.size(), 41u);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const HostSnapshot host = collector->collect();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(host.processes.size(), 32u);
+  EXPECT_NE(find(host, child.pid()), nullptr);
+  EXPECT_TRUE(why(host, directory.path()).starts_with("9 recordings in "))
+      << why(host, directory.path());
 }
 
 TEST(Collector, OfAFileThatIsNotThereSaysSo) {

@@ -24,6 +24,7 @@ export interface Frozen {
   time: number;
   server: Snapshot['server'];
   folded: Snapshot['processes_folded'];
+  unreadable: Store['unreadable'];
   watched: string | null;
   snapshots: number;
   bounds: number[];
@@ -98,6 +99,7 @@ export function freeze(store: Store, wanted: (process: ProcessTrack) => boolean 
     time: store.time ?? 0,
     server: store.server,
     folded: store.folded,
+    unreadable: store.unreadable,
     watched: store.watched,
     snapshots: store.snapshots,
     bounds: table.bounds,
@@ -114,6 +116,7 @@ export function thaw(value: unknown): Store {
   store.time = frozen.time;
   store.server = frozen.server;
   store.folded = frozen.folded;
+  store.unreadable = frozen.unreadable ?? [];
   store.watched = frozen.watched;
   store.snapshots = frozen.snapshots;
   const histograms = frozen.histograms.map((row) => thawHistogram(row, frozen.bounds));

@@ -199,6 +199,8 @@ export interface Snapshot {
   processes: Process[];
   /** Ended ones that are not shown one by one. */
   processes_folded: { count: number; exited: number; killed: number } | null;
+  /** Recordings, or directories of them, that cannot be read, or not all of them. */
+  unreadable?: { path: string; error: string }[];
 }
 
 export const schema = 'loopscope.snapshot/1';

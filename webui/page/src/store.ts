@@ -123,6 +123,7 @@ export class Store {
   watched: string | null = null;
   server: Snapshot['server'] = null;
   folded: Snapshot['processes_folded'] = null;
+  unreadable: NonNullable<Snapshot['unreadable']> = [];
   /** The server's clock at the last snapshot. */
   time: number | null = null;
   foreignSchema: string | null = null;
@@ -134,6 +135,7 @@ export class Store {
     const time = instant(snapshot.taken_at);
     this.server = snapshot.server;
     this.folded = snapshot.processes_folded ?? null;
+    this.unreadable = snapshot.unreadable ?? [];
     // The server's clock was set back: times would run into each other, so begin anew.
     if (this.time !== null && time < this.time - 0.5) this.processes.clear();
     this.time = time;

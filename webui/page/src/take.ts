@@ -105,6 +105,7 @@ export function rememberedSnapshot(app: Pick<App, 'store'>): Snapshot {
       loops: latest.loops.map((loop) => ({ ...loop, recent: asSent(loops.get(String(loop.id))?.turns.recent ?? []) })),
     })),
     processes_folded: store.folded,
+    unreadable: store.unreadable,
   };
 }
 

@@ -23,7 +23,8 @@ function lived(): Store {
       ],
     });
     const dying = process({ id: '13-1', pid: 13, state: time < 1190 ? 'running' : 'killed', loops: [loop({ iterations: 5, busy_seconds: 1, idle_seconds: 1 })] });
-    store.ingest(snapshot(time, process({ loops: [mine], started_at: new Date(0).toISOString() }), dying), time === 0);
+    const seen = snapshot(time, process({ loops: [mine], started_at: new Date(0).toISOString() }), dying);
+    store.ingest({ ...seen, unreadable: [{ path: '/x', error: '9 recordings in /x are left out' }] }, time === 0);
   };
   store.watched = '12-1';
   for (let time = 0; time < 1100; time += 1) event(time);
@@ -38,6 +39,7 @@ test('what is frozen and thawed is the same: windows, lines, turns, ends', () =>
   assert.equal(back.time, store.time);
   assert.equal(back.watched, '12-1');
   assert.deepEqual(back.server, store.server);
+  assert.deepEqual(back.unreadable, [{ path: '/x', error: '9 recordings in /x are left out' }]);
   assert.deepEqual([...back.processes.keys()], [...store.processes.keys()]);
   for (const [id, was] of store.processes) {
     const now = back.processes.get(id)!;

@@ -8,6 +8,8 @@ import { endMark, treeRows, type TreeRow } from '../tree';
 /** Fewer than this are found by looking. */
 const filterFrom = 12;
 const deepest = 12;
+/** A directory of others' may hold any number of files that cannot be read. */
+const unreadableShown = 3;
 
 export function ProcessPicker({ app, current }: { app: App; current: Process | null }) {
   const [open, setOpen] = useState(false);
@@ -67,7 +69,7 @@ function Tree({ app, current, onPick }: { app: App; current: Process | null; onP
   const list = useRef<HTMLDivElement>(null);
   const filter = useRef<HTMLInputElement>(null);
   const total = app.store.processes.size;
-  const { folded } = app.store;
+  const { folded, unreadable } = app.store;
   const rows = useMemo(() => {
     const words = search.trim().toLowerCase().split(/\s+/);
     const text = (p: Process) => `${p.command} ${p.pid} ${(p.argv ?? []).join(' ')} ${endMark(p, null) ?? 'running'}`.toLowerCase();
@@ -121,6 +123,12 @@ function Tree({ app, current, onPick }: { app: App; current: Process | null; onP
           and {format.exact(folded.count)} more that ended: {format.exact(folded.exited)} exited, {format.exact(folded.killed)} killed
         </p>
       )}
+      {unreadable.slice(0, unreadableShown).map(({ path, error }) => (
+        <p key={path} class="quiet note" data-testid="unreadable">
+          {error}
+        </p>
+      ))}
+      {unreadable.length > unreadableShown && <p class="quiet note">and {format.exact(unreadable.length - unreadableShown)} more that cannot be read</p>}
     </div>
   );
 }
