@@ -139,6 +139,11 @@ test('a killed process can still be looked at', { timeout: 240_000 }, async (t) 
   await tab.page.getByRole('button', { name: `show the running one, pid ${next.pid}` }).click();
   await eventually('the running one is alive', async () => (await tab.figure('turns-per-second')) > 20);
   assert.doesNotMatch(await tab.text('banner'), /killed/);
+
+  // What is there and cannot be shown is said where processes are chosen.
+  writeFileSync(join(directory, '1-2-0.loopscope'), 'not a recording');
+  await tab.id('process-picker').click();
+  await tab.id('unreadable').filter({ hasText: '1-2-0.loopscope' }).waitFor();
   await tab.expectNoProblems();
 });
 

@@ -56,11 +56,12 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 }
 
 class Program {
-  constructor(binary, args, directory) {
+  /** `stdin`: 'pipe' for one that ends when its input does. */
+  constructor(binary, args, directory, { environment = {}, stdin = 'ignore' } = {}) {
     this.output = '';
     this.child = spawn(binary, args, {
-      env: { ...process.env, LOOPSCOPE_DIR: directory },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, LOOPSCOPE_DIR: directory, ...environment },
+      stdio: [stdin, 'pipe', 'pipe'],
     });
     this.pid = this.child.pid;
     children.add(this.child);
@@ -100,6 +101,13 @@ class Program {
     }
     await this.kill();
   }
+}
+
+/** Ends with the test. `options`: see Program. */
+export function start(t, binary, args, directory, options) {
+  const program = new Program(binary, args, directory, options);
+  t.after(() => program.kill());
+  return program;
 }
 
 /** A directory for recordings, gone with the test. */
@@ -143,7 +151,7 @@ export class Demo extends Program {
 export async function serve(t, directory, ...args) {
   const server = new Program(cliBinary, ['serve', '--listen', '127.0.0.1:0', '--dir', directory, ...args], directory);
   t.after(() => server.kill());
-  server.url = await server.waitFor(/(http:\/\/127\.0\.0\.1:\d+\/)/);
+  server.url = await server.waitFor(/(https?:\/\/127\.0\.0\.1:\d+\/)/);
   return server;
 }
 
@@ -234,7 +242,7 @@ function findChromium() {
 }
 
 /** With a profile of its own in a temporary directory; playwright removes it. */
-export function launch() {
+export function launch(...args) {
   return chromium.launch({
     executablePath: findChromium(),
     args: [
@@ -246,6 +254,7 @@ export function launch() {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...args,
     ],
   });
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """`serve` and `run` with a certificate: who speaks TLS is answered, who does not is not; old versions and weak ciphers are refused; a
-certificate or a key that cannot be used is said, and nothing is served then."""
+certificate or a key that cannot be used is said, and nothing is served then. A real Prometheus scrapes it, from PATH or from $TOOLS."""
 import http.client
 import json
 import os
@@ -19,7 +19,15 @@ import unittest
 import warnings
 
 LOOPSCOPE = os.environ["LOOPSCOPE_BIN"]
+TOOLS = os.environ.get("TOOLS", "")
 DEADLINE = 60
+
+
+def tool(name):
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), TOOLS]))
+    if not found:
+        raise AssertionError(f"{name} is neither in PATH nor in $TOOLS ({TOOLS or 'not set'}): install Debian's {name}")
+    return found
 
 
 def openssl(*arguments):
@@ -230,55 +238,83 @@ class Tls(unittest.TestCase):
                                "sleep", "0"], capture_output=True, text=True, timeout=DEADLINE, check=False, env=self.environment)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stderr, r"https://127\.0\.0\.1:\d+/ shows sleep")
-        if not shutil.which("curl"):
-            self.skipTest("no curl")
         _, port = self.serve("--tls-cert", self.path("both.pem"))
-        done = subprocess.run(["curl", "-sS", "--cacert", self.path("server.pem"), f"https://localhost:{port}/healthz"], capture_output=True, text=True,
+        done = subprocess.run([tool("curl"), "-sS", "--cacert", self.path("server.pem"), f"https://localhost:{port}/healthz"], capture_output=True, text=True,
                               timeout=DEADLINE, check=False)
         self.assertEqual((done.returncode, done.stdout), (0, "ok\n"), done.stderr)
 
-    def test_prometheus_scrapes_it(self):
-        prometheus = shutil.which("prometheus")
-        if not prometheus:
-            self.skipTest("no prometheus")
-        process, port = self.serve("--tls-cert", self.path("both.pem"))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            own = free.getsockname()[1]
+    def prometheus(self, port):
+        """A Prometheus with three jobs for the page at `port`; a function that asks it: what it answers, or None while it does not."""
         with open(self.path("prometheus.yml"), "w", encoding="ascii") as file:
             file.write(f"""global: {{scrape_interval: 1s}}
 scrape_configs:
-  - job_name: tls
+  - job_name: with-ca
     scheme: https
     tls_config: {{ca_file: {self.path('server.pem')}}}
     static_configs: [{{targets: ['localhost:{port}']}}]
+  - job_name: without-ca
+    scheme: https
+    static_configs: [{{targets: ['localhost:{port}']}}]
+  - job_name: plain
+    static_configs: [{{targets: ['localhost:{port}']}}]
 """)
-        log = open(self.path("prometheus.log"), "wb")
-        self.addCleanup(log.close)
-        server = subprocess.Popen([prometheus, f"--config.file={self.path('prometheus.yml')}", f"--storage.tsdb.path={self.path('tsdb')}",
-                                   f"--web.listen-address=127.0.0.1:{own}"], stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + DEADLINE
-            value = None
-            while value != "1" and time.monotonic() < deadline:
-                self.assertIsNone(server.poll(), "prometheus ended")
-                time.sleep(0.3)
+        for attempt in range(3):  # the port is free now, but may be another's a moment later
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                own = free.getsockname()[1]
+            log = open(self.path(f"prometheus{attempt}.log"), "w+", encoding="utf-8")
+            self.addCleanup(log.close)
+            server = subprocess.Popen([tool("prometheus"), f"--config.file={self.path('prometheus.yml')}", f"--web.listen-address=127.0.0.1:{own}",
+                                       f"--storage.tsdb.path={self.path(f'tsdb{attempt}')}"], stdout=log, stderr=log)
+            self.addCleanup(server.wait, timeout=DEADLINE)
+            self.addCleanup(server.kill)
+
+            def ask(what, port=own):
+                client = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
                 try:
-                    client = http.client.HTTPConnection("127.0.0.1", own, timeout=DEADLINE)
-                    client.request("GET", "/api/v1/query?query=up")
-                    result = json.loads(client.getresponse().read())["data"]["result"]
-                    value = result[0]["value"][1] if result else None
-                except (OSError, ValueError, KeyError):
-                    pass
-            self.assertEqual(value, "1")
-        finally:
-            server.kill()
-            server.wait(timeout=DEADLINE)
+                    client.request("GET", f"/api/v1/{what}")
+                    return json.loads(client.getresponse().read())["data"]
+                except (OSError, http.client.HTTPException, ValueError, KeyError):
+                    return None
+                finally:
+                    client.close()
+
+            deadline = time.monotonic() + DEADLINE
+            while server.poll() is None and time.monotonic() < deadline:
+                if ask("targets"):
+                    return ask
+                time.sleep(0.1)
+        log.seek(0)
+        raise AssertionError(f"Prometheus did not start: {log.read()}")
+
+    def eventually(self, what, expected):
+        """A scrape may time out where the machine has other things to do: the next will not."""
+        deadline = time.monotonic() + DEADLINE
+        while (got := what()) != expected and time.monotonic() < deadline:
+            time.sleep(0.3)
+        self.assertEqual(got, expected)
+
+    def test_prometheus_scrapes_it(self):
+        """Who is given the certificate is up; who is not refuses what cannot be verified, and says so; who comes without TLS is down."""
+        process, port = self.serve("--tls-cert", self.path("both.pem"))
+        ask = self.prometheus(port)
+
+        def health():
+            targets = (ask("targets") or {"activeTargets": []})["activeTargets"]
+            return {each["labels"]["job"]: (each["health"], "x509" in each["lastError"]) for each in targets}
+
+        def series(query):
+            result = (ask(f"query?query={query}") or {"result": []})["result"]
+            return {each["metric"]["job"]: each["value"][1] for each in result}
+
+        self.eventually(health, {"with-ca": ("up", False), "without-ca": ("down", True), "plain": ("down", False)})
+        self.eventually(lambda: series("up"), {"with-ca": "1", "without-ca": "0", "plain": "0"})
+        self.eventually(lambda: series("loopscope_build_info"), {"with-ca": "1"})
         self.assertIsNone(process.poll())
 
 
 if __name__ == "__main__":
     ended = unittest.main(verbosity=2, exit=False)
     if ended.result.wasSuccessful():
-        print(f"reliability: tls: {Tls.handshakes} requests over TLS 1.2 and 1.3 answered; plain HTTP, TLS 1.0 and 1.1, 5 weak ciphers, and 8 certificates "
-              "and keys that cannot be used refused")
+        print(f"reliability: tls: {Tls.handshakes} requests over TLS 1.2 and 1.3 answered, curl's and those of a Prometheus that has the "
+              "certificate too; one that has not, plain HTTP, TLS 1.0 and 1.1, 5 weak ciphers, and 8 certificates and keys that cannot be used refused")
     sys.exit(0 if ended.result.wasSuccessful() else 1)
