@@ -114,6 +114,79 @@ class RunAndCheck(Command):
                     ["clean", "7"], {7})
 
 
+class StallWatch(Command):
+    """The thread that looks, while PROGRAM runs, at what a loop that stalls is doing: whichever of its calls fails, for good or once. PROGRAM does
+    what it did, the stall is found (the recording has it), and the report has the stack or says that it has none."""
+    STALLS = 8
+    # Of these each is at another point of reading a thread that is stopped meanwhile.
+    EACH = {"ptrace"}
+
+    def check(self, inject):
+        """(how it ended, calls of the thread, how many failed, report)"""
+        place = self.place()
+        argv = [LOOPSCOPE, "check", "--max-stall", "20ms", "-o", "report.json", "--", OBSERVED, "stall", "0"]
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                                   env=faults.environment(place), cwd=place)
+        try:
+            # It has begun, and stalls only when it is told to; the thread is there before PROGRAM is.
+            self.assertEqual(process.stdout.readline(), b"out\n")
+            threads = [task for task in os.listdir(f"/proc/{process.pid}/task") if int(task) != process.pid]
+            self.assertEqual(len(threads), 1)
+            with faults.Attached(threads, place, inject) as attached:
+                process.stdin.write(b"x" * self.STALLS)
+                process.stdin.close()
+                process.stdin = None
+                out, err = process.communicate(timeout=faults.DEADLINE)
+            done = faults.Done(process.returncode, "out\n" + out.decode(), err.decode(errors="replace"))
+        except subprocess.TimeoutExpired:
+            done = faults.Done(None, "", "")
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        report = {}
+        if done.status is not None and not self.half_a_report(place):
+            with open(os.path.join(place, "report.json"), encoding="utf-8") as file:
+                report = json.load(file)
+        return done, attached.calls, attached.injected, report
+
+    def wrong(self, done, report):
+        if done.status is None:
+            return "hangs"
+        if done.status != 1 or done.out != "out\nend\n":
+            return "status or output"
+        stalls = [finding for finding in report.get("findings", ()) if finding["rule"] == "stall-budget"]
+        if len(stalls) != 1 or stalls[0]["count"] != self.STALLS:
+            return f"stalls: {stalls}"
+        where = (stalls[0]["location"] or {}).get("function")
+        told = any(text in stalls[0]["detail"] for text in ("could not be read", "was not seen")) or any("stacks of stalls are missing" in note for note in report["notes"])
+        return self.crash(done) or (None if where == "compute" or told else f"no stack, and not a word of it: {stalls[0]} {report['notes']}")
+
+    def test_thread(self):
+        done, calls, _, report = self.check("")
+        self.assertIsNone(self.wrong(done, report), f"{done}\n{report}")
+        self.assertGreater(len(set(calls)), 5, calls)
+
+        cases = []
+        for call in dict.fromkeys(calls):
+            for error in faults.errors_of(call):
+                whens = ["1+"] if error != "EINTR" else ["1+3"]  # each third: interrupted for ever is no failure that there is
+                if faults.SLOW or call in self.EACH:
+                    whens += [str(number) for number in range(1, min(calls.count(call), 12 if call in self.EACH else 3) + 1)]
+                cases += [(f"{call}:error={error}:when={when}",) for when in whens]
+
+        def one(inject):
+            done, _, injected, report = self.check(inject)
+            wrong = self.wrong(done, report)
+            return injected, f"check's watch with {inject}: {wrong}\n{done}" if wrong else None
+
+        results = faults.each(one, cases)
+        failed = [text for _, text in results if text]
+        self.assertFalse(failed, f"{len(failed)} of {len(cases)}:\n" + "\n\n".join(failed))
+        self.assertGreater(sum(injected > 0 for injected, _ in results), len(cases) * 2 // 3, "hardly any call was made to fail")
+        Command.counted["check, its watch"] = (len(set(calls)), len(cases))
+
+
 class ReportAndTop(Command):
     """These start nothing: what they say is whole, or a status and a message."""
 
@@ -229,7 +302,7 @@ if __name__ == "__main__":
         print(f"still there: {left}", file=sys.stderr)
     good = result.wasSuccessful() and not left
     counted = Command.counted
-    if good and len(counted) == 9:
-        print(f"reliability: injected-command: {sum(calls for calls, _ in counted.values())} kinds of call in {len(counted)} command lines, "
+    if good and len(counted) == 10:
+        print(f"reliability: injected-command: {sum(calls for calls, _ in counted.values())} kinds of call in {len(counted)} command lines and threads, "
               f"{sum(cases for _, cases in counted.values())} failures injected, no crash, no hang, no false clean")
     sys.exit(0 if good else 1)

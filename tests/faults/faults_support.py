@@ -21,6 +21,8 @@ SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
 DEADLINE = int(os.environ.get("DEADLINE", 120))
 MARK = f"LOOPSCOPE_FAULTS_TEST={os.getpid()}"
 AT_ONCE = 3
+# What strace does to its tracees when it is attached shows as these; they are not theirs.
+NOT_OURS = {"restart_syscall"}
 
 ERRORS = ("EINTR", "ENOMEM", "ENOSPC", "EAGAIN")
 # The kernel has no way to say no, or only one: what cannot happen is not tried, as libc ends a process over it.
@@ -127,6 +129,37 @@ class Inventory:
                         whens.append(f"{first}+")
                 for when in dict.fromkeys(whens):
                     yield call, error, when
+
+
+class Attached:
+    """strace on threads of a process, for as long as the block lasts; `calls` afterwards: what it saw."""
+
+    def __init__(self, threads, directory, inject=None):
+        self.threads = threads
+        self.log = tempfile.NamedTemporaryFile(dir=directory)
+        argv = ["strace", "-o", self.log.name, *(["-e", "inject=" + inject] if inject else [])]
+        for thread in self.threads:
+            argv += ["-p", thread]
+        self.strace = subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+    def __enter__(self):
+        attached, said = 0, ""
+        while attached < len(self.threads):
+            line = self.strace.stderr.readline()
+            said += line
+            if not line:
+                raise AssertionError(f"strace cannot attach: {said}")
+            attached += "attached" in line
+        return self
+
+    def __exit__(self, *_):
+        self.strace.terminate()
+        self.strace.wait(DEADLINE)
+        self.strace.stderr.close()
+        self.calls = [call for call in calls_in(self.log.name) if call not in NOT_OURS]
+        with open(self.log.name, encoding="utf-8", errors="replace") as file:
+            self.injected = file.read().count("(INJECTED)")
+        self.log.close()
 
 
 def each(function, cases):

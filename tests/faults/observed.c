@@ -6,6 +6,7 @@
 //   leak        and a descriptor is left open
 //   child-leak  and a child leaves one open
 //   wait        turns until standard input ends: what watches it has time
+//   stall       likewise, and computes for 60 ms at each byte that comes
 //
 // Prints "out" and "err" on standard output and error when it has begun to do so, "end" when it has
 // done all; ends with STATUS.
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 // Not inlined: it is the place that a finding names.
@@ -27,13 +29,24 @@ static void turn(int epoll, int turns) {
   for (int i = 0; i < turns; ++i) epoll_wait(epoll, &event, 1, 1);
 }
 
-static void turn_until_told(int epoll) {
+/// Computes for so long: a turn's thread is caught doing it.
+__attribute__((noinline)) static void compute(int ms) {
+  struct timespec begin, now;
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  do {
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  } while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < ms);
+}
+
+static void turn_until_told(int epoll, int busy_ms) {
   struct epoll_event event = {.events = EPOLLIN, .data = {.fd = 0}};
   char byte;
   epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &event);
   for (;;) {
     const int ready = epoll_wait(epoll, &event, 1, 10);
-    if (ready == 1 && read(0, &byte, 1) == 0) return;
+    if (ready != 1) continue;
+    if (read(0, &byte, 1) == 0) return;
+    compute(busy_ms);
   }
 }
 
@@ -44,8 +57,8 @@ int main(int argc, char** argv) {
   fflush(stdout);
   fputs("err\n", stderr);
   const int epoll = epoll_create1(EPOLL_CLOEXEC);
-  if (strcmp(kind, "wait") == 0) {
-    turn_until_told(epoll);
+  if (strcmp(kind, "wait") == 0 || strcmp(kind, "stall") == 0) {
+    turn_until_told(epoll, strcmp(kind, "stall") == 0 ? 60 : 0);
   } else {
     turn(epoll, 3);
   }

@@ -6,6 +6,7 @@ go on as if nothing were, and end as they would.
 
 strace is attached to the threads of the server alone (they are named "loopscope-..."); the host's own are not touched."""
 import glob
+import json
 import os
 import re
 import resource
@@ -23,9 +24,14 @@ import faults_support as faults
 from faults_support import LOOPSCOPE, OBSERVED
 
 HOST = os.environ.get("HOST", "")
-ROUTES = ("/healthz", "/", "/metrics", "/api/v1/snapshot?descriptors=1", "/sd", "/api/v1/stream")
-# What strace does to its tracees when it is attached shows as these; they are not the server's.
-NOT_OURS = {"restart_syscall"}
+SNAPSHOT = "/api/v1/snapshot?descriptors=1"
+ROUTES = ("/healthz", "/", "/metrics", SNAPSHOT, "/sd", "/api/v1/stream")
+
+
+# What the server counts, and as what (loopscope_server_failures_total, /healthz). `write` wakes it, and is made once more: only if both fail.
+COUNTED = {("accept4", "EMFILE"): "accept", ("accept4", "ENFILE"): "accept", ("accept4", "ENOMEM"): "accept", ("recvfrom", "ENOMEM"): "connection",
+           ("recvfrom", "ENOSPC"): "connection", ("sendmsg", "ENOMEM"): "connection", ("sendmsg", "ENOSPC"): "connection", ("poll", "ENOMEM"): "wait"}
+ALSO = {"recvfrom": ("ENOMEM",), "poll": ("ENOMEM",)}  # tried in the short form as well
 
 
 class Server:
@@ -103,37 +109,6 @@ class Server:
             stream.close()
 
 
-class Attached:
-    """strace on the server's threads, for as long as the block lasts; `calls` afterwards: what it saw."""
-
-    def __init__(self, server, directory, inject=None):
-        self.threads = server.threads()
-        self.log = tempfile.NamedTemporaryFile(dir=directory)
-        argv = ["strace", "-o", self.log.name, *(["-e", "inject=" + inject] if inject else [])]
-        for thread in self.threads:
-            argv += ["-p", thread]
-        self.strace = subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-
-    def __enter__(self):
-        attached, said = 0, ""
-        while attached < len(self.threads):
-            line = self.strace.stderr.readline()
-            said += line
-            if not line:
-                raise AssertionError(f"strace cannot attach: {said}")
-            attached += "attached" in line
-        return self
-
-    def __exit__(self, *_):
-        self.strace.terminate()
-        self.strace.wait(faults.DEADLINE)
-        self.strace.stderr.close()
-        self.calls = [call for call in faults.calls_in(self.log.name) if call not in NOT_OURS]
-        with open(self.log.name, encoding="utf-8", errors="replace") as file:
-            self.injected = file.read().count("(INJECTED)")
-        self.log.close()
-
-
 class Injection(unittest.TestCase):
     counted = {}
 
@@ -161,7 +136,7 @@ class Injection(unittest.TestCase):
             time.sleep(0.1)
 
     def besiege(self, name, server):
-        with Attached(server, self.root) as bare:
+        with faults.Attached(server.threads(), self.root) as bare:
             for route in ROUTES:
                 status, body = self.served(server, route)
                 self.assertEqual(status, 200, f"{route}: {body[:500]}")
@@ -169,12 +144,12 @@ class Injection(unittest.TestCase):
         self.assertIn("accept4", calls)
         tried = injected = refused = 0
         for call in calls:
-            for error in faults.errors_of(call):
+            for error in dict.fromkeys(faults.errors_of(call) + ALSO.get(call, ())):
                 # Interrupted each time, for ever, is no failure that there is.
                 for when in ("1", "2", *(() if error == "EINTR" else ("1+",))) if faults.SLOW else ("1",):
                     inject = f"{call}:error={error}:when={when}"
                     before = server.failures()
-                    with Attached(server, self.root, inject) as attached:
+                    with faults.Attached(server.threads(), self.root, inject) as attached:
                         answers = self.ask_all(server, 2)
                     what = f"{name} with {inject}: {server.text()[-2000:]}"
                     self.assertIsNone(server.process.poll(), what)
@@ -187,9 +162,15 @@ class Injection(unittest.TestCase):
                     for route in ROUTES:
                         status, body = self.served(server, route)
                         self.assertEqual(status, 200, f"{what}: afterwards {route} {body}")
-                    if attached.injected and (call, error) in (("accept4", "EMFILE"), ("accept4", "ENFILE"), ("accept4", "ENOMEM")):
-                        self.assertGreater(server.failures()["accept"], before["accept"], what)
-                        self.assertIn("accept", server.get("/healthz", faults.DEADLINE)[1])
+                    kind = "wait" if call == "write" and when == "1+" and error != "EAGAIN" else COUNTED.get((call, error))
+                    if attached.injected and kind:
+                        self.assertGreater(server.failures()[kind], before[kind], what)
+                        self.assertRegex(server.get("/healthz", faults.DEADLINE)[1], rf"failures: .*\b{kind}\b")
+                    # A recording that cannot be read is not left out without a word.
+                    status, body = answers[SNAPSHOT]
+                    if status == 200:
+                        shown = json.loads(body)
+                        self.assertTrue(shown["processes"] or shown["unreadable"], what)
                     tried += 1
                     injected += attached.injected
         self.assertGreater(injected, tried // 2, "hardly any call was made to fail")
@@ -246,7 +227,7 @@ class Injection(unittest.TestCase):
         for client in waiting:
             self.addCleanup(client.close)
             client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-        with Attached(server, self.root) as attached:
+        with faults.Attached(server.threads(), self.root) as attached:
             time.sleep(2)
         accepts = attached.calls.count("accept4")
         self.assertGreater(accepts, 0, "nobody tried to accept")

@@ -45,6 +45,16 @@ static void say(const char* format, ...) {
     say("%s: %ld errno %d\n", what, result, error); \
   } while (0)
 
+/// The same of a call whose result is needed; the number of a process or a thread is not said.
+#define SAID(what, call)                                                 \
+  ({                                                                     \
+    errno = 77;                                                          \
+    const int result_ = (int)(call);                                     \
+    const int error_ = errno;                                            \
+    say("%s: %s errno %d\n", what, result_ < 0 ? "-1" : "done", error_); \
+    result_;                                                             \
+  })
+
 static void say_open(const char* who) {
   unsigned long long open[4] = {0};
   for (int fd = 0; fd < 256; ++fd) {
@@ -64,7 +74,7 @@ static void epoll_turns(const char* who, int turns) {
   int fds[2], others[2];
   SAY("pipe", pipe(fds));
   SAY("socketpair", socketpair(AF_UNIX, SOCK_STREAM, 0, others));
-  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  const int epoll = SAID("epoll", epoll_create1(EPOLL_CLOEXEC));
   struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0xabcdef012345ull};
   SAY("add", epoll_ctl(epoll, EPOLL_CTL_ADD, fds[0], &event));
   event.data.fd = others[0];
@@ -94,7 +104,7 @@ static void epoll_turns(const char* who, int turns) {
 }
 
 static void poll_turns(void) {
-  struct pollfd one = {.fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN};
+  struct pollfd one = {.fd = SAID("eventfd", eventfd(0, EFD_CLOEXEC)), .events = POLLIN};
   for (int turn = 0; turn < 6; ++turn) SAY("poll", poll(&one, 1, 1));
   unsigned long long value = 3;
   SAY("write", write(one.fd, &value, sizeof value));
@@ -113,13 +123,13 @@ static void poll_turns(void) {
 static int hung_up(void) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t size = sizeof address;
-  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int listener = SAID("socket", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   SAY("bind", bind(listener, (struct sockaddr*)&address, size));
   SAY("listen", listen(listener, 5));
   SAY("name", getsockname(listener, (struct sockaddr*)&address, &size));
-  const int client = socket(AF_INET, SOCK_STREAM, 0);
+  const int client = SAID("socket", socket(AF_INET, SOCK_STREAM, 0));
   SAY("connect", connect(client, (struct sockaddr*)&address, size));
-  const int server = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+  const int server = SAID("accept", accept4(listener, NULL, NULL, SOCK_NONBLOCK));
   SAY("close", close(client));
   struct pollfd one = {.fd = server, .events = POLLIN};
   SAY("hang-up", poll(&one, 1, 5000));
@@ -146,7 +156,7 @@ static void* stays(void* told) {
 static void unseen(void) {
   int pair[2];
   SAY("socketpair", socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
-  const int one = eventfd(0, 0);
+  const int one = SAID("eventfd", eventfd(0, 0));
   struct iovec byte = {.iov_base = (char[1]){'b'}, .iov_len = 1};
   union {
     struct cmsghdr header;
@@ -208,18 +218,25 @@ int main(int argc, char** argv) {
   SAY("read of nothing", read(98, NULL, 0));
   // So many places that their table grows by some pages.
   for (int i = 0; i < 60; ++i) {
+    errno = 77;
     const int fd = i % 2 == 0 ? open("/dev/null", O_RDONLY) : eventfd(0, 0);
-    if (i % 20 == 19) say("place %d: %d\n", i, fd);
-    close(fd);
+    const int opened = errno;
+    const int closed = close(fd);
+    if (i % 20 == 19 || opened != 77 || closed != 0 || errno != 77) {
+      say("place %d: %d errno %d, %d errno %d\n", i, fd, opened, closed, errno);
+    }
   }
   raise(SIGUSR1);
   say("alarms %d\n", (int)g_alarms);
 
   int by_thread = -1;
   pthread_t thread;
-  const int made = pthread_create(&thread, NULL, thread_main, &by_thread);  // it says much itself
+  // It says much itself meanwhile: what this leaves in errno is said after the join.
+  errno = 77;
+  const int made = pthread_create(&thread, NULL, thread_main, &by_thread);
+  const int made_errno = errno;
   SAY("join", pthread_join(thread, NULL));
-  say("thread: %d, kept %d\n", made, by_thread);
+  say("thread: %d errno %d, kept %d\n", made, made_errno, by_thread);
 
   int told[2], its = -1;
   SAY("pipe", pipe(told));
@@ -227,8 +244,10 @@ int main(int argc, char** argv) {
   SAY("read", read(told[0], &its, sizeof its));
   say("the other thread has %d\n", its);
 
+  errno = 77;
   pid_t child = fork();
   if (child == 0) {
+    say("forked: errno %d\n", errno);
     say_mask("child");
     epoll_turns("child", 4);
     say_open("child");

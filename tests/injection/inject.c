@@ -28,7 +28,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
-enum { kIntervals = 2048, kPlaces = 1024, kSyscalls = 1000 };
+enum { kIntervals = 2048, kPlaces = 1024, kSyscalls = 1000, kProcesses = 8 };
 
 struct interval {
   uint32_t begin, end;  // from the object's load address
@@ -38,6 +38,7 @@ struct place {
   uint32_t function;  // place in kNames, or kSyscalls + number of syscall(2); plus 1, 0: not used
   uint32_t offset;    // of the return address into own code
   uint32_t count;
+  uint32_t by[kProcesses];  // of it, by each process; the last stands for all after it
 };
 struct state {
   char object[512];  // path of the object under test ends so; "": the program itself
@@ -46,6 +47,10 @@ struct state {
   uint32_t hits;  // calls that were made to fail
   int32_t hit_pid;
   uint32_t intervals;
+  // Processes and what they exec, numbered in the order of their first own calls, from 1.
+  uint32_t target_process;  // 0: whichever it is; else only its calls fail, and `first` counts them
+  uint32_t processes;
+  int32_t pid[kProcesses];
   struct interval interval[kIntervals];  // rising
   struct place place[kPlaces];
 };
@@ -121,6 +126,20 @@ static int whose(uintptr_t address) {
   return 0;
 }
 
+/// Place of this process in what is kept by process. Made by its first own call: one thread's.
+static uint32_t this_process(void) {
+  static int32_t pid = 0;
+  static uint32_t place = 0;
+  const int32_t self = (int32_t)raw(SYS_getpid, 0, 0, 0, 0, 0, 0);
+  if (pid != self) {
+    pid = self;
+    place = __atomic_fetch_add(&g_state->processes, 1, __ATOMIC_ACQ_REL);
+    if (place >= kProcesses) place = kProcesses - 1;
+    g_state->pid[place] = self;
+  }
+  return place;
+}
+
 struct walk {
   uintptr_t from;  // the frame that the walk is about
   uintptr_t own;   // the first frame outside of it that is not a hook, if it is own code
@@ -153,6 +172,7 @@ static int fails(uint32_t function, void* caller) {
     address = walk.own;
   }
   const uint32_t offset = (uint32_t)(address - g_base);
+  const uint32_t process = this_process();
   for (int i = 0; i < kPlaces; ++i) {
     struct place* at = &g_state->place[i];
     uint32_t there = __atomic_load_n(&at->function, __ATOMIC_ACQUIRE);
@@ -167,7 +187,12 @@ static int fails(uint32_t function, void* caller) {
       }
     }
     if (there != function + 1 || __atomic_load_n(&at->offset, __ATOMIC_ACQUIRE) != offset) continue;
-    const uint32_t number = __atomic_add_fetch(&at->count, 1, __ATOMIC_ACQ_REL);
+    uint32_t number = __atomic_add_fetch(&at->count, 1, __ATOMIC_ACQ_REL);
+    const uint32_t its = __atomic_add_fetch(&at->by[process], 1, __ATOMIC_ACQ_REL);
+    if (g_state->target_process != 0) {
+      if (g_state->target_process != process + 1) return 0;
+      number = its;
+    }
     if (g_state->target_function != function + 1 || g_state->target_offset != offset ||
         number < g_state->first || number - g_state->first >= g_state->times) {
       return 0;

@@ -3,6 +3,7 @@
 // library_host: a libev program whose loops the library records: two loops one after another, many
 // names, turns enough for a second piece of what was served, a forked child that goes on with its
 // loop. It says how often each callback ran; the same whatever went wrong inside the recorder.
+#include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
 #include <loopscope.h>
@@ -45,15 +46,19 @@ static void run(struct ev_loop* loop, int* fds, int turns) {
 static void use(struct ev_loop* loop, const char* name) {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) exit(83);
+  errno = 77;
   loopscope_loop* scope = loopscope_instrument(loop, name, NULL);
-  printf("%s: %s\n", name, scope != NULL ? "instrumented" : "not instrumented");
+  const int after = errno;
+  printf("%s: %s, errno %d\n", name, scope != NULL ? "instrumented" : "not instrumented", after);
   static ev_timer timers[kNames];
   for (long i = 1; i < kNames; ++i) {
     char text[16];
     ev_timer_init(&timers[i], on_timer, 0., 0.);
     timers[i].data = (void*)i;
     snprintf(text, sizeof text, "timer-%ld", i);
+    errno = 77;
     loopscope_name(scope, &timers[i], text);
+    if (errno != 77) printf("naming left errno %d\n", errno);
     ev_timer_start(loop, &timers[i]);
   }
   ev_io io;
@@ -63,8 +68,10 @@ static void use(struct ev_loop* loop, const char* name) {
   ev_io_start(loop, &io);
   run(loop, fds, kTurns);
   fflush(stdout);
+  errno = 77;
   const pid_t child = fork();
   if (child == 0) {
+    printf("forked: errno %d\n", errno);
     ev_loop_fork(loop);
     run(loop, fds, 20);
     fflush(stdout);

@@ -39,6 +39,49 @@ json contradictions(const recording::RecordingSnapshot& taken) {
   return found;
 }
 
+/// What is recorded of what the program did: the same in each run in which nothing is lost.
+json contents(const recording::RecordingSnapshot& taken) {
+  json loops = json::array();
+  for (const recording::LoopSnapshot& loop : taken.loops) {
+    json names = json::array();
+    for (const recording::WatcherSnapshot& watcher : loop.watchers) {
+      names.push_back({watcher.name, watcher.callback.count});
+    }
+    loops.push_back({loop.name, loop.backend, loop.ended, loop.iterations, loop.ready_events,
+                     loop.timeouts, std::move(names)});
+  }
+  json what = {{"command", taken.command},
+               {"arguments", taken.argv},
+               {"life", static_cast<int>(taken.life)},
+               {"status", taken.exit_status.value_or(-1)},
+               {"loops", std::move(loops)}};
+  if (!taken.ledger) return what;
+  const recording::Ledger& ledger = *taken.ledger;
+  json fds = json::array();
+  for (const recording::FdRecord& fd : ledger.fds) {
+    fds.push_back({fd.fd, fd.generation, static_cast<int>(fd.kind), static_cast<int>(fd.origin),
+                   fd.registered_epoll_fd, fd.events, fd.io_calls, fd.site.has_value(),
+                   !fd.target.empty(), !fd.local.empty(), !fd.peer.empty(), fd.peer_closed_ns != 0,
+                   fd.thread_ended});
+  }
+  json sites = json::array();
+  for (const recording::SiteRecord& site : ledger.sites) {
+    sites.push_back({static_cast<int>(site.role), site.opened, site.closed, site.frames.size()});
+  }
+  json incidents = json::array();
+  for (const recording::IncidentRecord& one : ledger.incidents) {
+    incidents.push_back({static_cast<int>(one.kind), one.call, one.count, one.site.has_value(),
+                         one.close_site.has_value(), one.open_site.has_value()});
+  }
+  what["fds"] = std::move(fds);
+  what["sites"] = std::move(sites);
+  what["incidents"] = std::move(incidents);
+  what["modules"] = ledger.modules.size();
+  what["inherited"] = ledger.inherited;
+  what["end_census"] = static_cast<int>(ledger.end_census);
+  return what;
+}
+
 json describe(const std::string& path) {
   auto reader = recording::Reader::open(path);
   if (!reader) return {{"path", path}, {"error", reader.error().message}};
@@ -58,11 +101,11 @@ json describe(const std::string& path) {
   for (const std::uint64_t count : taken->dropped) dropped += count;
   return {{"path", path},
           {"pid", taken->pid},
+          {"parent", taken->parent_pid},
+          {"what", contents(*taken)},
           {"own_failures", failures},
+          {"told", taken->error},
           {"dropped", dropped},
-          {"open", taken->ledger ? json(taken->ledger->open) : json()},
-          {"loops", taken->loops.size()},
-          {"turns", taken->loops.empty() ? 0 : taken->loops[0].iterations},
           {"contradictions", contradictions(*taken)}};
 }
 
