@@ -40,7 +40,8 @@ RunRecordings::RunRecordings(std::vector<std::string> directories, pid_t run, pi
     earlier_[directory] = recordings_of_run(directory, run_);
     earlier.insert(earlier_[directory].begin(), earlier_[directory].end());
   }
-  collector_ = snapshot::Collector::of_run(directories_, run_, always_rescan(), std::move(earlier));
+  collector_ = snapshot::Collector::of_run(directories_, run_, always_rescan(), std::move(earlier),
+                                           program_);
 }
 
 snapshot::HostSnapshot RunRecordings::collect(const snapshot::CollectOptions& options) {
@@ -84,8 +85,9 @@ void RunRecordings::clear_all(const snapshot::HostSnapshot& last) const {
   for (const snapshot::ProcessSnapshot& process : last.processes) {
     if (process.recording.finished) ended.push_back(&process.recording);
   }
-  std::stable_sort(ended.begin(), ended.end(),
-                   [](const auto* a, const auto* b) { return a->ended_ns > b->ended_ns; });
+  std::stable_sort(ended.begin(), ended.end(), [this](const auto* a, const auto* b) {
+    return std::pair(a->pid == program_, a->ended_ns) > std::pair(b->pid == program_, b->ended_ns);
+  });
   if (ended.size() > recording::kKeptRecordings) ended.resize(recording::kKeptRecordings);
   // A recording is as old as its last change of size, that of a server may be weeks. What this run
   // has ended now is the newest, to us and to those who come later.

@@ -353,6 +353,7 @@ struct Collector::Impl {
   std::vector<std::string> directories;
   bool all_directories = false;  // wherever recordings may be: root's grow
   std::optional<std::int32_t> run_pid;
+  std::int32_t program = 0;       // whom the run started; 0: not known
   std::set<std::string> earlier;  // paths that are not of the run, though they are named so
   std::size_t most_of_another = Collector::kMostOfAnother;  // not of a run
   std::string file;
@@ -363,6 +364,7 @@ struct Collector::Impl {
   std::map<std::string, Source> sources;          // by path
   std::map<std::string, std::string> unreadable;  // path -> why, as of the last scan
   FoldedProcesses folded;
+  std::uint64_t looked_at_ns = 0;      // CLOCK_REALTIME, when the look that goes on began
   std::set<std::string> folded_paths;  // that could not be removed and are still there
   std::set<std::string> just_folded;   // by the last tidy()
 
@@ -486,8 +488,7 @@ struct Collector::Impl {
       source.account.list(process, kMostListed, false);
     }
     if (!finished || !all_named) return;
-    source.ended_ns =
-        process.recording.ended_ns != 0 ? process.recording.ended_ns : recording::realtime_ns();
+    source.ended_ns = process.recording.ended_ns != 0 ? process.recording.ended_ns : looked_at_ns;
     source.final_descriptors = std::exchange(process.descriptors, std::nullopt);
     source.final_words = process;
     process.descriptors = source.final_descriptors;
@@ -508,16 +509,19 @@ struct Collector::Impl {
 
   /// Keeps what ended processes take in memory and in the directory within bounds.
   void tidy() {
-    std::vector<std::pair<std::uint64_t, const std::string*>> ended;  // when, path
+    // Newest first. Of those that were killed only the look that noticed it is known: of two, who
+    // began later. The run's own program, which may have waited for all of them, before all.
+    std::vector<std::tuple<bool, std::uint64_t, std::uint64_t, const std::string*>> ended;
     for (const auto& [path, source] : sources) {
-      if (source.final_words) ended.emplace_back(source.ended_ns, &path);
+      if (!source.final_words) continue;
+      const RecordingSnapshot& words = source.final_words->recording;
+      ended.emplace_back(program != 0 && words.pid == program, source.ended_ns, words.started_ns,
+                         &path);
     }
-    std::sort(ended.begin(), ended.end(), [](const auto& a, const auto& b) {
-      return std::tie(b.first, *b.second) < std::tie(a.first, *a.second);  // newest first
-    });
+    std::sort(ended.begin(), ended.end(), std::greater<>());
     std::size_t descriptors = 0;
     for (std::size_t i = 0; i < ended.size(); ++i) {
-      const std::string path = *ended[i].second;
+      const std::string path = *std::get<const std::string*>(ended[i]);
       Source& source = sources.find(path)->second;
       auto& list = source.final_descriptors;
       if (list) descriptors += list->size();
@@ -575,10 +579,11 @@ std::unique_ptr<Collector> Collector::of_directories(std::vector<std::string> di
 
 std::unique_ptr<Collector> Collector::of_run(std::vector<std::string> directories,
                                              std::int32_t run_pid, CollectorTiming timing,
-                                             std::set<std::string> earlier) {
+                                             std::set<std::string> earlier, std::int32_t program) {
   auto collector = of_directories(std::move(directories), timing);
   collector->impl_->run_pid = run_pid;
   collector->impl_->earlier = std::move(earlier);
+  collector->impl_->program = program;
   return collector;
 }
 
@@ -598,6 +603,7 @@ void Collector::name_stacks(std::shared_ptr<StackNames> names) {
 
 void Collector::tend() {
   const std::lock_guard lock(impl_->mutex);
+  impl_->looked_at_ns = recording::realtime_ns();
   if (impl_->mode != Mode::kServe) return;
   impl_->scan();
   const NamingTime time(impl_->timing.naming_ns);
@@ -614,6 +620,7 @@ void Collector::tend() {
 
 HostSnapshot Collector::collect(const CollectOptions& options) {
   const std::lock_guard lock(impl_->mutex);
+  impl_->looked_at_ns = recording::realtime_ns();
   HostSnapshot host;
   host.version = LOOPSCOPE_VERSION;
   host.mode = impl_->mode;

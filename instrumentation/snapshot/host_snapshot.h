@@ -230,9 +230,12 @@ class Collector {
   /// kKeptRecordings are removed after they were read, so that a run of many short processes does
   /// not fill the directory. At most kShownEnded of them are given one by one, the others as
   /// `folded`. `earlier`: paths of such a name that belong to who had that number before.
+  /// `program`: whom the run started; it counts as the newest, as it may be who knows how the
+  /// others ended.
   static std::unique_ptr<Collector> of_run(std::vector<std::string> directories,
                                            std::int32_t run_pid, CollectorTiming timing = {},
-                                           std::set<std::string> earlier = {});
+                                           std::set<std::string> earlier = {},
+                                           std::int32_t program = 0);
   static constexpr std::size_t kShownEnded = 256;
 
   /// One recording file, of a process that lives or not. Mode::kServe. Its errors come with

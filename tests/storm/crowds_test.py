@@ -95,8 +95,11 @@ class Processes(Case):
         self.assertEqual(self.files(), [])
 
     def test_how_they_ended_is_known(self):
-        count = 700 if SLOW else 70
-        summary, _ = Command(self, CROWD, "signals", str(count)).finish()
+        count = 3000 if SLOW else 300  # more than are shown one by one
+        command = Command(self, CROWD, "signals", str(count))
+        summary, _ = command.finish()
+        self.assertEqual(summary["processes"][0]["pid"], summary["pid"])
+        self.assertNotIn("nothing is seen", command.said())
         names = {"SIGKILL", "SIGABRT", "SIGSEGV", "SIGTERM", "SIGBUS", "SIGFPE", "SIGUSR1"}
         killed = [process for process in summary["processes"] if process["state"] == "killed"]
         self.assertEqual(totals(summary)["killed"], count)
