@@ -26,7 +26,7 @@ TABLE = ROOT / "docs" / "reliability.md"
 ROW = re.compile(r"^\| (?P<name>[a-z][a-z0-9-]*) \| (?P<promise>.+) \| (?P<command>[^|]+) \| (?P<figure>[^|]*) \|$")
 COMMAND = re.compile(r"`(?:ctest -R '(?P<pattern>[^']+)'|make (?P<target>[a-z-]+))[^`]*`")
 # Anywhere in a line: unittest ends none before what a test prints.
-FIGURE = re.compile(r"\breliability: (?P<name>[a-z][a-z0-9-]*): (?P<figure>.+)$", re.MULTILINE)
+FIGURE = re.compile(r"reliability: (?P<name>[a-z][a-z0-9-]*): (?P<figure>.+)$", re.MULTILINE)
 
 
 def rows():
