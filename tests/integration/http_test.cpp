@@ -164,6 +164,7 @@ TEST_F(HttpTest, EveryRouteAnswersWithItsTypeAndTheSafetyHeaders) {
     EXPECT_EQ(reply.header("content-security-policy"), kCsp);
     EXPECT_EQ(reply.header("x-content-type-options"), "nosniff");
     EXPECT_EQ(reply.header("referrer-policy"), "no-referrer");
+    EXPECT_EQ(reply.header("cross-origin-resource-policy"), "same-origin");
     EXPECT_EQ(reply.header("server"), "");
     EXPECT_FALSE(reply.body.empty());
   }

@@ -15,7 +15,8 @@ import unittest
 LOOPSCOPE = os.environ["LOOPSCOPE_BIN"]
 TOKEN = "correct-horse-battery"
 DEADLINE = 60
-SAFETY = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
+SAFETY = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store",
+          "cross-origin-resource-policy": "same-origin"}
 ROUTES = ("/", "/index.html", "/app.js", "/app.css", "/healthz", "/metrics", "/sd", "/api/v1/snapshot", "/api/v1/turns", "/api/v1/descriptors",
           "/api/v1/stream", "/none")
 

@@ -4,6 +4,7 @@
 and what is written is a file of mode 0600 in a directory of mode 0700 that belongs to the user; others' files stay as they were.
 
 What takes two users is tried as root, as the user 65534. Not root: those are skipped, and say so."""
+import json
 import os
 import shutil
 import stat
@@ -280,6 +281,46 @@ class Environment(Attack):
         # The program has removed its recording by then. setpriv and env, before it, are the user's.
         self.assertIn("/dev/shm/loopscope-0 0 700", done.stdout.splitlines(), done.stdout + done.stderr)
 
+    @needs_root
+    def test_of_a_setuid_program_with_the_probe(self):
+        """The same where root's program has the probe in it: where it records, and what of its argv, is not for the user to say."""
+        place = self.directory("users", 0o700, NOBODY)
+        program = os.path.join(self.root, "setuid")
+        shutil.copy(os.environ["PROBED"], program)
+        if os.statvfs(self.root).f_flag & os.ST_NOSUID:
+            self.skipTest(f"{self.root} is mounted nosuid")
+        if not os.environ.get("SHM_IS_PRIVATE"):
+            self.skipTest("no mount namespace to be had here")
+        wishes = {"LOOPSCOPE_DIR": place, "XDG_RUNTIME_DIR": place, "LOOPSCOPE_ARGV": "off", "LOOPSCOPE_PROBE": "dir=" + place}
+        # Without the bit it is the user's own process, and every variable says what it says: one by one, as they stand in for each other.
+        for mode, obeyed in ((0o755, True), (0o4755, False)):
+            os.chmod(program, mode)
+            for name in wishes:
+                with self.subTest(variable=name, setuid=not obeyed):
+                    at, pid = self.killed_recording(program, {name: wishes[name]}, place)
+                    status = os.stat(at)
+                    self.assertEqual((status.st_mode & 0o7777, status.st_uid), (0o600, NOBODY if obeyed else 0))
+                    self.assertEqual(at.startswith(place + "/"), obeyed and name != "LOOPSCOPE_ARGV", at)
+                    told = self.told_of(at, pid)
+                    self.assertEqual(self.victim in told, not obeyed or name != "LOOPSCOPE_ARGV", told)
+                    os.unlink(at)
+
+    def killed_recording(self, program, variables, place):
+        """Where the program, started by the user with these variables and killed, has left its one recording."""
+        process = subprocess.Popen([*AS_NOBODY, program, self.victim], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   env={**self.environment, **variables})
+        self.assertEqual(process.stdout.readline(), b"opened\n")
+        process.kill()
+        process.communicate(timeout=DEADLINE)
+        found = [path for where in (place, "/dev/shm") for path in self.files_below(where) if f"/{process.pid}-" in path]
+        self.assertEqual(len(found), 1, found)
+        return found[0], process.pid
+
+    def told_of(self, recording, pid):
+        done = subprocess.run([LOOPSCOPE, "report", "--format", "json", recording], capture_output=True, text=True, timeout=DEADLINE,
+                              check=False, env=self.environment)
+        process, = [process for process in json.loads(done.stdout)["processes"] if process["pid"] == pid]
+        return process["argv"]
 
     @needs_root
     def test_the_page_of_a_setuid_program(self):

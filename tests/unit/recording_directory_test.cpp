@@ -144,6 +144,18 @@ TEST_F(Directory, SymbolicLinksAreNotFollowed) {
   const auto found = list_recordings(path_);
   ASSERT_TRUE(found);
   EXPECT_TRUE(found->empty());
+  EXPECT_TRUE(fs::exists(path_ + "/77-1-0.loopscope"));
+  EXPECT_FALSE(open_recording(path_ + "/77-1-0.loopscope"));
+}
+
+TEST_F(Directory, AFifoIsNotWaitedFor) {
+  const std::string fifo = path_ + "/77-1-0.loopscope";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  // If it were opened as a file is, this would wait for a writer until the alarm ends it.
+  alarm(30);
+  const auto opened = open_recording(fifo);
+  alarm(0);
+  if (opened) close(*opened);  // that it is no recording is for its reader to find
 }
 
 TEST_F(Directory, ALinkInThePlaceOfTheDirectoryIsNotFollowed) {
