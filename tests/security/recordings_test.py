@@ -284,17 +284,17 @@ class Environment(Attack):
     @needs_root
     def test_of_a_setuid_program_with_the_probe(self):
         """The same where root's program has the probe in it: where it records, and what of its argv, is not for the user to say."""
-        place = self.directory("users", 0o700, NOBODY)
         program = os.path.join(self.root, "setuid")
         shutil.copy(os.environ["PROBED"], program)
         if os.statvfs(self.root).f_flag & os.ST_NOSUID:
             self.skipTest(f"{self.root} is mounted nosuid")
         if not os.environ.get("SHM_IS_PRIVATE"):
             self.skipTest("no mount namespace to be had here")
-        wishes = {"LOOPSCOPE_DIR": place, "XDG_RUNTIME_DIR": place, "LOOPSCOPE_ARGV": "off", "LOOPSCOPE_PROBE": "dir=" + place}
         # Without the bit it is the user's own process, and every variable says what it says: one by one, as they stand in for each other.
-        for mode, obeyed in ((0o755, True), (0o4755, False)):
+        # With it they name a directory that root's process may well write to, and the user may not.
+        for mode, obeyed, place in ((0o755, True, self.directory("users", 0o700, NOBODY)), (0o4755, False, self.directory("roots", 0o700))):
             os.chmod(program, mode)
+            wishes = {"LOOPSCOPE_DIR": place, "XDG_RUNTIME_DIR": place, "LOOPSCOPE_ARGV": "off", "LOOPSCOPE_PROBE": "dir=" + place}
             for name in wishes:
                 with self.subTest(variable=name, setuid=not obeyed):
                     at, pid = self.killed_recording(program, {name: wishes[name]}, place)
